@@ -75,8 +75,6 @@ type Reconciler struct {
 	escalating sync.Map
 	// readWake enqueues a message that has finished and may have been read.
 	readWake apiwatch.Trigger
-	// unanswered is when a server last failed to answer a request for an unread counter.
-	unanswered sync.Map
 	// store is the store of the message cache. See isStale.
 	store      versioned
 	serverSeen seenServers

@@ -39,7 +39,8 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	edits, cleanups := &apiwatch.Trigger{}, &apiwatch.Trigger{}
 	log := mgr.GetLogger().WithName("finished")
 	for _, w := range []*finishedWatch{
-		newEditWatch(r.Live, log, edits), newTTLWatch(r.Live, log, edits, cleanups, &r.readWake, r.Wake),
+		newEditWatch(r.Live, log, edits),
+		newTTLWatch(r.Live, log, edits, cleanups, &r.readWake, r.Wake, r.awaitRead),
 	} {
 		if err := mgr.Add(w); err != nil {
 			return err

@@ -71,8 +71,10 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 
 // newTTLWatch returns a watch that wakes finished messages that are not settled: those with a due readPolicy, an
 // escalation, an expired TTL, or an edit. It reads whole messages, as their metadata does not tell when they expire.
+// awaitRead returns when to wake a message of a sweep that is to be read, or false if that is now.
 func newTTLWatch(
 	c client.WithWatch, log logr.Logger, edits, cleanups, reads, escalations *apiwatch.Trigger,
+	awaitRead func(*v1alpha1.TeamTalkMessage) (time.Duration, bool),
 ) *finishedWatch {
 	source := apiwatch.Collection{
 		Client:  c,
@@ -112,6 +114,13 @@ func newTTLWatch(
 			wake(o, 0)
 		},
 		found: func(o client.Object) bool {
+			if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && m.ReadDue() && !m.RetryAsked() {
+				if later, ok := awaitRead(m); ok {
+					opts := priorityqueue.AddOpts{Priority: new(handler.LowPriority), After: later}
+					reads.WakeWith(opts, client.ObjectKeyFromObject(o))
+					return false
+				}
+			}
 			wake(o, handler.LowPriority)
 			return true
 		},

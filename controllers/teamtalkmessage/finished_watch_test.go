@@ -59,28 +59,31 @@ func TestFinishedWatch(t *testing.T) {
 		message *v1alpha1.TeamTalkMessage
 		// added, modified and found are what wakes at these events, and laterOn what wakes an hour after a message is found.
 		added, modified, found, laterOn string
+		isAwaited                       bool // its status shows what is known of reads
 	}{
-		"settled":                 {finishedMessage(failed), none, none, none, none},
-		"settled, retried":        {finishedMessage(failed, askToRetry), none, edit, edit, none},
-		"settled, edited":         {finishedMessage(failed, changeSpec), none, edit, edit, none},
-		"TTL, over":               {finishedMessage(failed, unsettle, expired), cleanup, cleanup, cleanup, none},
-		"TTL, not over":           {finishedMessage(failed, unsettle, later), none, none, none, cleanup},
-		"TTL, retried":            {finishedMessage(failed, unsettle, expired, askToRetry), edit, edit, edit, none},
-		"TTL, edited":             {finishedMessage(failed, unsettle, expired, changeSpec), edit, edit, edit, none},
-		"to be read":              {finishedMessage("Routed", unsettle, toRead), read, read, read, none},
-		"to be read, edited":      {finishedMessage("Routed", unsettle, toRead, changeSpec), edit, edit, edit, none},
-		"to be read, with TTL":    {finishedMessage("Routed", unsettle, toRead, expired), read, read, read, none},
-		"read, with TTL":          {finishedMessage("Routed", unsettle, toRead, isRead, expired), cleanup, cleanup, cleanup, none},
-		"escalated":               {finishedMessage("Routed", unsettle, toRead, exceeded, escalating), escalate, escalate, escalate, none},
-		"escalated, with TTL":     {finishedMessage("Routed", unsettle, toRead, exceeded, escalating, expired), escalate, escalate, escalate, none},
-		"no TTL, retry to record": {finishedMessage(failed, unsettle, askToRetry), edit, edit, edit, none},
+		"settled":                 {finishedMessage(failed), none, none, none, none, false},
+		"settled, retried":        {finishedMessage(failed, askToRetry), none, edit, edit, none, false},
+		"settled, edited":         {finishedMessage(failed, changeSpec), none, edit, edit, none, false},
+		"TTL, over":               {finishedMessage(failed, unsettle, expired), cleanup, cleanup, cleanup, none, false},
+		"TTL, not over":           {finishedMessage(failed, unsettle, later), none, none, none, cleanup, false},
+		"TTL, retried":            {finishedMessage(failed, unsettle, expired, askToRetry), edit, edit, edit, none, false},
+		"TTL, edited":             {finishedMessage(failed, unsettle, expired, changeSpec), edit, edit, edit, none, false},
+		"to be read":              {finishedMessage("Routed", unsettle, toRead), read, read, read, none, false},
+		"to be read, as is shown": {finishedMessage("Routed", unsettle, toRead), read, read, none, read, true},
+		"to be read, edited":      {finishedMessage("Routed", unsettle, toRead, changeSpec), edit, edit, edit, none, false},
+		"to be read, with TTL":    {finishedMessage("Routed", unsettle, toRead, expired), read, read, read, none, false},
+		"read, with TTL":          {finishedMessage("Routed", unsettle, toRead, isRead, expired), cleanup, cleanup, cleanup, none, false},
+		"escalated":               {finishedMessage("Routed", unsettle, toRead, exceeded, escalating), escalate, escalate, escalate, none, false},
+		"escalated, with TTL":     {finishedMessage("Routed", unsettle, toRead, exceeded, escalating, expired), escalate, escalate, escalate, none, false},
+		"no TTL, retry to record": {finishedMessage(failed, unsettle, askToRetry), edit, edit, edit, none, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				edits, cleanups, reads, escalations := newTriggered(t), newTriggered(t), newTriggered(t), newTriggered(t)
 				w := newEditWatch(nil, logr.Discard(), &edits.Trigger)
 				if !tc.message.Status.Settled {
-					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger, &escalations.Trigger)
+					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger, &escalations.Trigger,
+						func(*v1alpha1.TeamTalkMessage) (time.Duration, bool) { return time.Hour, tc.isAwaited })
 				}
 				// The messages are from before the bubble's time.
 				ended := metav1.NewTime(time.Now().Add(-time.Hour))
@@ -128,7 +131,7 @@ func TestSweep(t *testing.T) {
 					return answers[len(answers)-1]
 				},
 			})
-		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{})
+		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

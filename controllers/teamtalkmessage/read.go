@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -30,7 +31,7 @@ const (
 	// it, unless it is known that there is something to do earlier.
 	readInterval = 10 * time.Second
 	// readRecheck is how often a message with a readPolicy that is due is looked at if nothing wakes it: it may have been
-	// deleted.
+	// deleted. Many that were taken up together are spread over the second half of it.
 	readRecheck = time.Hour
 )
 
@@ -40,11 +41,16 @@ func (r *Reconciler) setupRead(mgr ctrl.Manager) error {
 	r.Receipts.Wake = func(key types.NamespacedName) {
 		r.readWake.WakeWith(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	err := ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage-read").
 		WatchesRawSource(&r.readWake).
 		WithOptions(controller.Options{MaxConcurrentReconciles: readWorkers}).
 		Complete(reconcile.Func(r.reconcileRead))
+	if err != nil {
+		return err
+	}
+	counters := newUnreadCounters(r.Receipts, r.Sessions, r.Client, mgr.GetLogger().WithName("reads"))
+	return counters.setup(mgr)
 }
 
 // wakeRead enqueues a message that has just finished if it was read before: a read of an unfinished message is not
@@ -65,8 +71,8 @@ func trackedMessage(m *v1alpha1.TeamTalkMessage) readreceipt.Message {
 
 // reconcileRead looks at a message that may have been read, once in readInterval: each look reads all of it.
 func (r *Reconciler) reconcileRead(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	if wait := r.Receipts.Wait(req.NamespacedName); wait > 0 {
-		return reconcile.Result{RequeueAfter: wait}, nil
+	if later := r.Receipts.Wait(req.NamespacedName); later > 0 {
+		return reconcile.Result{RequeueAfter: later}, nil
 	}
 	result, err := r.lookForReads(ctx, req)
 	if err == nil {
@@ -98,8 +104,8 @@ func (r *Reconciler) lookForReads(ctx context.Context, req reconcile.Request) (r
 		return reconcile.Result{}, nil // the next leader's
 	}
 	defer end()
-	if wait, err := r.mayRecordRead(ctx, m); wait > 0 || err != nil {
-		return reconcile.Result{RequeueAfter: wait}, err
+	if later, err := r.mayRecordRead(ctx, m); later > 0 || err != nil {
+		return reconcile.Result{RequeueAfter: later}, err
 	}
 	return r.recordRead(ctx, m)
 }
@@ -122,34 +128,65 @@ func (r *Reconciler) mayRecordRead(ctx context.Context, m *v1alpha1.TeamTalkMess
 	return max(0, time.Until(written.Add(readInterval)), r.refused.wait(m.UID)), nil
 }
 
-// recordRead writes the status if there is more to show.
-func (r *Reconciler) recordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
-	tracked, now := trackedMessage(m), time.Now()
-	before := m.DeepCopy()
-	missed, again := "", time.Duration(0)
+// awaitRead tracks a message as it is listed, so that many need not be read one by one. It returns when to look at it,
+// or false if that is now: its status does not show what is known.
+func (r *Reconciler) awaitRead(m *v1alpha1.TeamTalkMessage) (time.Duration, bool) {
+	if !m.DeletionTimestamp.IsZero() || !m.Finished() || !m.Status.Finished {
+		return 0, false
+	}
+	sent := sentOf(m)
+	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
+	if slices.ContainsFunc(receipts, func(r readreceipt.Receipt) bool { return !slices.Contains(sent, r.Sent) }) {
+		return 0, false // it has been sent again since it was listed
+	}
+	shown := m.DeepCopy()
+	missed := r.showReads(shown, time.Now())
+	if !equality.Semantic.DeepEqual(shown.Status, m.Status) {
+		return 0, false
+	}
+	r.Receipts.NoteShown(trackedMessage(m), missed)
+	return untilReadIsDue(m), true
+}
+
+// untilReadIsDue returns when to look at a message with a readPolicy that is due if nothing wakes it.
+func untilReadIsDue(m *v1alpha1.TeamTalkMessage) time.Duration {
+	return soonest(max(time.Millisecond, time.Until(m.ReadDeadline())), wait.Jitter(readRecheck/2, 1))
+}
+
+// showReads adds to the status what is known of reads. It returns of how many recipients it shows that they may have
+// read the message.
+func (r *Reconciler) showReads(m *v1alpha1.TeamTalkMessage, now time.Time) (missed int) {
+	text := ""
 	if m.ReadDue() {
 		if r.keepRead(m) {
-			missed, again = r.missedReads(ctx, m, now)
+			text, missed = r.missedReads(m, now)
 		} else {
-			missed = fmt.Sprintf("%s; others may have read it: the operator waits for the reads of too many recipients",
+			text = fmt.Sprintf("%s; others may have read it: the operator waits for the reads of too many recipients",
 				readStateOf(m))
 		}
 	}
-	receipts, _ := r.Receipts.Receipts(tracked)
+	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
 	applyReceipts(m, receipts)
-	setRead(m, missed, now)
+	setRead(m, text, now)
+	return missed
+}
+
+// recordRead writes the status if there is more to show.
+func (r *Reconciler) recordRead(ctx context.Context, m *v1alpha1.TeamTalkMessage) (reconcile.Result, error) {
+	before, tracked := m.DeepCopy(), trackedMessage(m)
+	missed := r.showReads(m, time.Now())
 	if !equality.Semantic.DeepEqual(before.Status, m.Status) && isReadShown(before, m) {
 		if result, err := r.writeRead(ctx, before, m); err != nil || !result.IsZero() {
 			return result, err
 		}
 	}
+	r.Receipts.NoteShown(tracked, missed)
 	if s := readStateOf(m); !m.ReadDue() && (m.Spec.ReadPolicy != nil || s.isRead()) {
 		r.Receipts.Release(tracked.Key)
 		return reconcile.Result{}, nil
 	}
 	if m.ReadDue() {
-		untilDeadline := max(time.Millisecond, time.Until(m.ReadDeadline()))
-		return reconcile.Result{RequeueAfter: soonest(again, untilDeadline, readRecheck)}, nil
+		return reconcile.Result{RequeueAfter: untilReadIsDue(m)}, nil
 	}
 	return reconcile.Result{}, nil
 }
@@ -183,9 +220,9 @@ func (r *Reconciler) writeRead(ctx context.Context, before, m *v1alpha1.TeamTalk
 
 // soonest returns the shortest time to wait. 0 is none.
 func soonest(waits ...time.Duration) (first time.Duration) {
-	for _, wait := range waits {
-		if wait > 0 && (first == 0 || wait < first) {
-			first = wait
+	for _, next := range waits {
+		if next > 0 && (first == 0 || next < first) {
+			first = next
 		}
 	}
 	return first
@@ -206,7 +243,13 @@ func (r *Reconciler) keepRead(m *v1alpha1.TeamTalkMessage) bool {
 	if m.Status.SenderID == nil {
 		return true
 	}
-	return r.Receipts.Keep(trackedMessage(m), m.ServerKey(), uint32(*m.Status.SenderID), sentOf(m))
+	var sent []readreceipt.Recorded
+	for i := range m.Status.Recipients {
+		if s, ok := sentTo(&m.Status.Recipients[i]); ok {
+			sent = append(sent, readreceipt.Recorded{Sent: s, Read: m.Status.Recipients[i].ReadBy > 0})
+		}
+	}
+	return r.Receipts.Keep(trackedMessage(m), m.ServerKey(), uint32(*m.Status.SenderID), sent)
 }
 
 // sentOf returns the messages to recipients that were routed.
@@ -257,11 +300,4 @@ func applyReceipts(m *v1alpha1.TeamTalkMessage, receipts []readreceipt.Receipt) 
 			st.Revisions[n-1].Counts = *st.Counts
 		}
 	}
-}
-
-// isUnread reports whether a recipient of the status was routed and is not known to have read the message.
-func isUnread(m *v1alpha1.TeamTalkMessage, to v1alpha1.Recipient) bool {
-	return slices.ContainsFunc(m.Status.Recipients, func(r v1alpha1.RecipientStatus) bool {
-		return r.Recipient() == to && r.State == v1alpha1.StateRouted && r.ReadBy == 0
-	})
 }

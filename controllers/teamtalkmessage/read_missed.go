@@ -5,13 +5,22 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/apiwatch"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
@@ -19,167 +28,199 @@ import (
 )
 
 const (
-	// counterReads is how many unread counters are read at a time for a message.
+	// counterWorkers is of how many servers unread counters are read at a time.
+	counterWorkers = 4
+	// counterReads is how many counters of a server are read at a time.
 	counterReads = 8
-	// counterTimeout limits how long a worker waits for the unread counters of a message.
+	// counterUsers is of how many users counters are read until it is looked at what they prove.
+	counterUsers = 1000
+	// counterTimeout limits how long a counter is waited for.
 	counterTimeout = 10 * time.Second
-	// lostGrace is how long routers or db_proxy may be away until the status says that reads may be missed.
-	lostGrace = 30 * time.Second
-	// lostRetry is how soon the unread counters are asked for again to compare them.
-	lostRetry = 5 * time.Second
-	// unansweredRetry is how soon a server is asked again that has not answered.
-	unansweredRetry = time.Minute
+	// silentAfter is after how many requests in a row without an answer a server is not asked any more for a while.
+	silentAfter = 2 * counterReads
+	// counterRetry is how soon the counters are asked for again to compare them.
+	counterRetry = 5 * time.Second
+	// doubtDelay collects the doubts about messages that are taken up together: each user is asked for once.
+	doubtDelay = 3 * time.Second
 )
 
-// missedReads returns what the status says about reads that may have been missed, or "", and when to look again; 0:
-// when something wakes the message. An unread counter can prove that a single chat is unread, and never that it was
-// read.
-func (r *Reconciler) missedReads(ctx context.Context, m *v1alpha1.TeamTalkMessage, now time.Time) (
-	missed string, again time.Duration,
-) {
-	listens := time.Time{}
-	session, ok := r.Sessions.Get(m.ServerKey())
-	if ok {
-		listens = session.ListensSince()
+// missedReads returns what the status says about reads that may have been missed, or "", and of how many recipients.
+func (r *Reconciler) missedReads(m *v1alpha1.TeamTalkMessage, now time.Time) (text string, missed int) {
+	var l readreceipt.Listening
+	if session, ok := r.Sessions.Get(m.ServerKey()); ok {
+		l.Since = session.ListensSince()
 	}
-	lost := r.lostReceipts(m, listens)
-	proofs := map[proof]int{proofUnanswered: len(lost)}
-	if len(lost) > 0 && !listens.IsZero() { // else the connections to the routers wake it
-		proofs = r.confirmUnread(ctx, m, lost, session.Unread)
-		again = unansweredRetry
-		if proofs[proofPending] > 0 {
-			again = lostRetry
+	missed, ok := r.Receipts.Missed(trackedMessage(m), l, now)
+	if !ok {
+		if text = recordedMissed(m); text != "" {
+			return text, readreceipt.UnknownMissed
 		}
-	}
-	waiting := proofs[proofPending] + proofs[proofUnanswered]
-	may := proofs[proofNone] + waiting
-	since := r.Receipts.NoteLost(trackedMessage(m), may > 0, now)
-	if waiting == 0 {
-		again = 0
-	}
-	grace := since.Add(lostGrace).Sub(now)
-	switch {
-	case may == 0:
 		return "", 0
-	case proofs[proofNone] == 0 && grace > 0:
-		return recordedMissed(m), soonest(again, grace)
+	}
+	if missed == 0 {
+		return "", 0
 	}
 	return fmt.Sprintf("%s; %s may have read it while the operator did not listen to all routers",
-		readStateOf(m), plural(may, "recipient")), again
+		readStateOf(m), plural(missed, "recipient")), missed
 }
 
-// lostReceipts returns the receipts of recipients that may have read the message since they were last known not to
-// have. listens is since when all routers are connected. An unread counter from before that counts as not asked for: the
-// message may have been read since.
-func (r *Reconciler) lostReceipts(m *v1alpha1.TeamTalkMessage, listens time.Time) []readreceipt.Receipt {
-	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
-	for i := range receipts {
-		if receipts[i].UnreadAt.Before(listens) {
-			receipts[i].Unread, receipts[i].UnreadAt = 0, time.Time{}
+// unreadCounters finds out which messages with a readPolicy are still unread after a time in which reads may have been
+// missed: it asks for the unread counters of their recipients. The counters of a user prove this of all messages to the
+// user, which need not be read for it.
+type unreadCounters struct {
+	receipts *readreceipt.Tracker
+	sessions *connection.Manager
+	client   client.Reader
+	log      logr.Logger
+
+	mu sync.Mutex
+	// runs are those of servers whose counters are being asked for.
+	runs map[types.NamespacedName]*counterRun
+	// silent is since when servers do not answer.
+	silent map[types.NamespacedName]time.Time
+}
+
+// counterRun is what was done for a server since something became doubtful.
+type counterRun struct {
+	// began is when the first answers were known.
+	began time.Time
+	asked int
+}
+
+func newUnreadCounters(
+	receipts *readreceipt.Tracker, sessions *connection.Manager, c client.Reader, log logr.Logger,
+) *unreadCounters {
+	return &unreadCounters{
+		receipts: receipts, sessions: sessions, client: c, log: log,
+		runs: map[types.NamespacedName]*counterRun{}, silent: map[types.NamespacedName]time.Time{},
+	}
+}
+
+// setup adds the controller of servers about whose messages there are doubts.
+func (c *unreadCounters) setup(mgr ctrl.Manager) error {
+	wake := &apiwatch.Trigger{}
+	c.receipts.Doubt = func(server types.NamespacedName) {
+		wake.WakeWith(priorityqueue.AddOpts{After: doubtDelay}, server)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("teamtalkmessage-unread").
+		WatchesRawSource(wake).
+		WithOptions(controller.Options{MaxConcurrentReconciles: counterWorkers}).
+		Complete(reconcile.Func(c.reconcile))
+}
+
+// reconcile asks for counters of a server, and wakes the messages whose status shows something else than is known.
+func (c *unreadCounters) reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	server, l, isMore := req.NamespacedName, readreceipt.Listening{}, false
+	session, ok := c.sessions.Get(server)
+	if ok {
+		l.Since = session.ListensSince()
+	}
+	if !l.Since.IsZero() { // else the connections to the routers wake it
+		l.ReplicaLag = c.replicaLag(ctx, server)
+		l.Silent, isMore = c.ask(ctx, server, l, session.Unread)
+	}
+	if ctx.Err() != nil {
+		return reconcile.Result{}, ctx.Err() //nolint:wrapcheck // the operator stops
+	}
+	review := c.receipts.Review(server, l, time.Now())
+	again := []time.Duration{review.Grace}
+	switch {
+	case l.Since.IsZero():
+	case isMore:
+		again = append(again, time.Millisecond)
+	case review.Waiting+review.Unanswered == 0:
+		c.report(server, review)
+	default:
+		if review.Waiting > 0 {
+			again = append(again, counterRetry)
+		}
+		if review.Unanswered > 0 {
+			again = append(again, readreceipt.UnansweredRetry)
 		}
 	}
-	return slices.DeleteFunc(receipts, func(r readreceipt.Receipt) bool {
-		isHeard := !listens.IsZero() && !r.HeardSince.IsZero() && !listens.After(r.HeardSince)
-		return isHeard || r.ReadBy > 0 || !isUnread(m, r.To)
-	})
+	return reconcile.Result{RequeueAfter: soonest(again...)}, nil
 }
 
-// confirmUnread asks for the unread counters of lost recipients. It returns how many of them prove what. A counter that
-// proves nothing is not asked for again.
-func (r *Reconciler) confirmUnread(
-	ctx context.Context, m *v1alpha1.TeamTalkMessage, lost []readreceipt.Receipt,
-	ask func(context.Context, uint32) ([]*wire.UnreadInfo, error),
-) map[proof]int {
-	server, lag, results := m.ServerKey(), r.replicaLag(ctx, m), make([]proof, len(lost))
-	at, ok := r.unanswered.Load(server)
-	isSilent := ok && time.Since(at.(time.Time)) < unansweredRetry
-	ctx, cancel := context.WithTimeout(ctx, counterTimeout)
-	defer cancel()
+// ask asks for the counters that are due. It reports whether the server does not answer, and whether more are due.
+func (c *unreadCounters) ask(
+	ctx context.Context, server types.NamespacedName, l readreceipt.Listening,
+	unread func(context.Context, uint32) ([]*wire.UnreadInfo, error),
+) (isSilent, isMore bool) {
+	if c.isSilent(server) {
+		return true, false
+	}
+	due := c.receipts.DueChats(server, l, time.Now(), counterUsers)
 	var asking errgroup.Group
 	asking.SetLimit(counterReads)
-	var answered, failed atomic.Bool
-	for i, l := range lost {
-		switch {
-		case l.Unprovable || l.To.Type == v1alpha1.RecipientGroup:
-			results[i] = proofNone
-			continue
-		case !l.UnreadAt.IsZero() && time.Since(l.UnreadAt) < lag:
-			results[i] = proofPending
-			continue
-		case isSilent:
-			results[i] = proofUnanswered
-			continue
+	var answered, failures atomic.Int32 // failures in a row
+	for user, chats := range due {
+		if failures.Load() >= silentAfter || ctx.Err() != nil {
+			break
 		}
 		asking.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, counterTimeout)
+			defer cancel()
 			asked := time.Now()
-			sessions, err := ask(ctx, l.To.ID)
+			sessions, err := unread(ctx, user)
 			if err != nil {
-				results[i] = proofUnanswered
-				failed.Store(true)
-				return nil //nolint:nilerr // others may be answered
+				failures.Add(1)
+				c.receipts.NoteUnanswered(server, chats, asked)
+				return nil // others may be answered
 			}
-			answered.Store(true)
-			count, latest := unreadOf(sessions, uint32(*m.Status.SenderID))
-			results[i] = r.noteCounter(m, l, asked, latest, count, lag)
+			answered.Add(1)
+			failures.Store(0)
+			for _, chat := range chats {
+				counter := readreceipt.Counter{Asked: asked}
+				counter.Count, counter.Latest = unreadOf(sessions, chat.Sender)
+				c.receipts.NoteCounter(server, chat, counter, l)
+			}
 			return nil
 		})
 	}
 	_ = asking.Wait()
-	if failed.Load() && !answered.Load() {
-		r.unanswered.Store(server, time.Now()) // a silent server delays those of others once per unansweredRetry
-	}
-	proofs := map[proof]int{}
-	for _, result := range results {
-		proofs[result]++
-	}
-	return proofs
+	isSilent = failures.Load() >= silentAfter || failures.Load() > 0 && answered.Load() == 0
+	c.noteRun(server, len(due), isSilent)
+	return isSilent, !isSilent && len(due) == counterUsers
 }
 
-// noteCounter records what a recipient's unread counter proves.
-func (r *Reconciler) noteCounter(
-	m *v1alpha1.TeamTalkMessage, l readreceipt.Receipt, asked time.Time, latest, count uint32, lag time.Duration,
-) proof {
-	tracked, result := trackedMessage(m), proveUnread(l, asked, latest, count, lag)
-	if result == proofUnread && !r.Receipts.ConfirmUnread(tracked, l.To, l.UnreadAt) {
-		result = proofPending // a notify was dropped since
-		l.UnreadAt = time.Time{}
+// isSilent reports whether a server has not answered for the last time, which is not long ago.
+func (c *unreadCounters) isSilent(server types.NamespacedName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, ok := c.silent[server]
+	if ok && time.Since(at) >= readreceipt.UnansweredRetry {
+		delete(c.silent, server)
+		return false
 	}
-	switch {
-	case result == proofNone:
-		r.Receipts.NoteUnprovable(tracked, l.To)
-	case result == proofUnread || l.UnreadAt.IsZero():
-		r.Receipts.NoteUnread(tracked, l.To, count, asked)
-	}
-	return result
+	return ok
 }
 
-// proof is what an unread counter proves.
-type proof int
-
-const (
-	// proofNone: the message may have been read.
-	proofNone proof = iota
-	// proofPending: the latest message is not known yet.
-	proofPending
-	// proofUnanswered: the counter could not be read.
-	proofUnanswered
-	// proofUnread: the message was unread when the counter was read.
-	proofUnread
-)
-
-// proveUnread compares an unread counter with the id of the latest message of the conversation: the counter counts the
-// last messages to the user, and the ids after the message are at least as many as the messages after it. The latest id
-// comes from a replica. So it is read later than the counter, by the replica lag.
-func proveUnread(l readreceipt.Receipt, now time.Time, latest, count uint32, lag time.Duration) proof {
-	switch {
-	case count == 0:
-		return proofNone
-	case l.Unread == 0 || now.Sub(l.UnreadAt) < lag:
-		return proofPending
-	case latest >= l.Last && l.Unread > latest-l.Last:
-		return proofUnread
+func (c *unreadCounters) noteRun(server types.NamespacedName, asked int, isSilent bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if isSilent {
+		c.silent[server] = time.Now()
 	}
-	return proofNone
+	if c.runs[server] == nil && asked > 0 {
+		c.runs[server] = &counterRun{began: time.Now()}
+	}
+	if run := c.runs[server]; run != nil {
+		run.asked += asked
+	}
+}
+
+// report logs what counters have proved.
+func (c *unreadCounters) report(server types.NamespacedName, review readreceipt.Review) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	run := c.runs[server]
+	if run == nil {
+		return
+	}
+	delete(c.runs, server)
+	c.log.Info("looked for reads that were missed", "server", server.String(), "counters", run.asked,
+		"unread", review.Unread, "maybeRead", review.MayBeRead, "seconds", time.Since(run.began).Seconds())
 }
 
 // unreadOf returns the counter and the latest id of a single chat; 0: it is not among the sessions.
@@ -192,11 +233,11 @@ func unreadOf(sessions []*wire.UnreadInfo, peer uint32) (count, latest uint32) {
 	return 0, 0
 }
 
-// replicaLag returns that of the message's server, or of one with default values.
-func (r *Reconciler) replicaLag(ctx context.Context, m *v1alpha1.TeamTalkMessage) time.Duration {
-	server, err := tenancy.FindServer(ctx, r.Client, m.ServerKey(), m.Namespace)
+// replicaLag returns that of a server, or of one with default values.
+func (c *unreadCounters) replicaLag(ctx context.Context, server types.NamespacedName) time.Duration {
+	found, err := tenancy.FindServer(ctx, c.client, server, server.Namespace)
 	if err != nil {
 		return delivery.PeerPatience
 	}
-	return delivery.PolicyOf(server, 0).ReplicaLag
+	return delivery.PolicyOf(found, 0).ReplicaLag
 }

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -33,114 +35,151 @@ func unreadCounter(count, latest uint32) []*wire.UnreadInfo {
 	}}
 }
 
-// TestCountersAreNotAskedForAgain: one that proves nothing never will, and the replicas may lag behind the others.
-func TestCountersAreNotAskedForAgain(t *testing.T) {
-	m := finishedMessage(v1alpha1.StateRouted, recipients("RRR"), toRead)
-	r := newReconciler(t, m, 0)
-	r.keepRead(m)
-	var mu sync.Mutex
-	asked := map[uint32]int{}
-	ask := func(_ context.Context, user uint32) ([]*wire.UnreadInfo, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		asked[user]++
-		return map[uint32][]*wire.UnreadInfo{3: unreadCounter(1, 5), 4: unreadCounter(0, 5)}[user], nil // of 5, none
-	}
-	want := map[proof]int{proofPending: 1, proofNone: 2}
-	listens := time.Now()
-	for range 3 {
-		if got := r.confirmUnread(t.Context(), m, r.lostReceipts(m, listens), ask); !maps.Equal(got, want) {
-			t.Errorf("%v, want %v", got, want)
-		}
-	}
-	if want := map[uint32]int{3: 1, 4: 1, 5: 1}; !maps.Equal(asked, want) {
-		t.Errorf("asked %v, want %v", asked, want)
+// askedCounters are unreadCounters that are answered by a function, and count the requests by user.
+type askedCounters struct {
+	*unreadCounters
+	mu    sync.Mutex
+	asked map[uint32]int
+}
+
+func newAskedCounters(r *Reconciler) *askedCounters {
+	return &askedCounters{
+		unreadCounters: newUnreadCounters(r.Receipts, r.Sessions, r.Client, logr.Discard()), asked: map[uint32]int{},
 	}
 }
 
-// TestSilentServer: a server that answers some requests is not silent, and is asked for the others, too.
+func (c *askedCounters) run(
+	t *testing.T, m *v1alpha1.TeamTalkMessage, listens time.Time, answer func(user uint32) []*wire.UnreadInfo,
+) (review readreceipt.Review, isSilent bool) {
+	t.Helper()
+	l := readreceipt.Listening{Since: listens, ReplicaLag: time.Hour}
+	l.Silent, _ = c.ask(t.Context(), m.ServerKey(), l, func(_ context.Context, user uint32) ([]*wire.UnreadInfo, error) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.asked[user]++
+		if sessions := answer(user); sessions != nil {
+			return sessions, nil
+		}
+		return nil, errors.New("no answer")
+	})
+	return c.receipts.Review(m.ServerKey(), l, time.Now()), l.Silent
+}
+
+// TestCountersAreAskedForOnce: a counter that proves nothing never will, and the others are not compared before the
+// replicas have caught up.
+func TestCountersAreAskedForOnce(t *testing.T) {
+	m := finishedMessage(v1alpha1.StateRouted, recipients("RRR"), toRead)
+	r, _ := readable(t, m)
+	r.keepRead(m)
+	c, listens := newAskedCounters(r), time.Now()
+	for range 3 {
+		review, isSilent := c.run(t, m, listens, func(user uint32) []*wire.UnreadInfo {
+			return unreadCounter(map[uint32]uint32{3: 1}[user], 5) // of the others, nothing is unread
+		})
+		if want := (readreceipt.Review{Waiting: 1}); review != want || isSilent {
+			t.Errorf("%+v, want %+v; silent %v", review, want, isSilent)
+		}
+	}
+	if want := map[uint32]int{3: 1, 4: 1, 5: 1}; !maps.Equal(c.asked, want) {
+		t.Errorf("asked %v, want %v", c.asked, want)
+	}
+}
+
+// TestSilentServer: a server that answers some requests is asked for the other counters, too. One that answers none is
+// not asked for all.
 func TestSilentServer(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answers    func(user uint32) bool
-		want       map[proof]int
+		want       readreceipt.Review
 		wantSilent bool
+		wantAtMost int // requests
 	}{
-		"all":   {func(uint32) bool { return true }, map[proof]int{proofPending: 30}, false},
-		"most":  {func(user uint32) bool { return user != 3 }, map[proof]int{proofPending: 29, proofUnanswered: 1}, false},
-		"one":   {func(user uint32) bool { return user == 3 }, map[proof]int{proofPending: 1, proofUnanswered: 29}, false},
-		"none":  {func(uint32) bool { return false }, map[proof]int{proofUnanswered: 30}, true},
-		"often": {func(user uint32) bool { return user%2 == 0 }, map[proof]int{proofPending: 15, proofUnanswered: 15}, false},
+		"all":  {func(uint32) bool { return true }, readreceipt.Review{Waiting: 1}, false, 100},
+		"most": {func(user uint32) bool { return user != 3 }, readreceipt.Review{Waiting: 1, Unanswered: 1}, false, 100},
+		"none": {func(uint32) bool { return false }, readreceipt.Review{Unanswered: 1}, true, silentAfter + counterReads},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := finishedMessage(v1alpha1.StateRouted, recipients(strings.Repeat("R", 30)), toRead)
-			r := newReconciler(t, m, 0)
+			m := finishedMessage(v1alpha1.StateRouted, recipients(strings.Repeat("R", 100)), toRead)
+			r, _ := readable(t, m)
 			r.keepRead(m)
-			ask := func(_ context.Context, user uint32) ([]*wire.UnreadInfo, error) {
-				if tc.answers(user) {
-					return unreadCounter(1, 5), nil
+			c, listens := newAskedCounters(r), time.Now()
+			for range 2 { // what was not answered is not asked for again soon
+				review, isSilent := c.run(t, m, listens, func(user uint32) []*wire.UnreadInfo {
+					if tc.answers(user) {
+						return unreadCounter(1, 5)
+					}
+					return nil
+				})
+				if tc.want.Unanswered > 0 && (review.Grace <= 0 || review.Grace > readreceipt.LostGrace) {
+					t.Errorf("in %v the status says so", review.Grace)
 				}
-				return nil, errors.New("no answer")
+				if review.Grace = 0; review != tc.want || isSilent != tc.wantSilent {
+					t.Errorf("%+v, want %+v; silent %v", review, tc.want, isSilent)
+				}
 			}
-			if got := r.confirmUnread(t.Context(), m, r.lostReceipts(m, time.Now()), ask); !maps.Equal(got, tc.want) {
-				t.Errorf("%v, want %v", got, tc.want)
+			sum := 0
+			for _, n := range c.asked {
+				sum += n
 			}
-			if _, silent := r.unanswered.Load(m.ServerKey()); silent != tc.wantSilent {
-				t.Errorf("silent: %v", silent)
+			if sum > tc.wantAtMost {
+				t.Errorf("asked %d times", sum)
 			}
 		})
 	}
 }
 
-// TestCounterIsOutdated: a counter from before a notify was dropped is read again.
-func TestCounterIsOutdated(t *testing.T) {
-	m := finishedMessage(v1alpha1.StateRouted, recipients("R"), toRead)
-	r := newReconciler(t, m, 0)
-	r.keepRead(m)
-	l := r.lostReceipts(m, time.Now())[0]
-	l.Unread, l.UnreadAt = 1, time.Now().Add(-time.Hour)
-	to := l.To
-	r.Receipts.Release(client.ObjectKeyFromObject(m)) // as if it had been dropped: it cannot be confirmed
-	if got := r.noteCounter(m, l, time.Now(), 5, 1, time.Second); got != proofPending {
-		t.Errorf("%v, want %v", got, proofPending)
+// TestAwaitRead: a message of a sweep is tracked. It is not read again if its status shows what is known.
+func TestAwaitRead(t *testing.T) {
+	unread := func(m *v1alpha1.TeamTalkMessage) {
+		applyReceipts(m, nil)
+		setRead(m, "", m.Status.CompletionTime.Time)
 	}
-	r.keepRead(m)
-	if l = r.lostReceipts(m, time.Now())[0]; l.To != to {
-		t.Errorf("%+v", l)
+	missedByGroup := func(m *v1alpha1.TeamTalkMessage) {
+		m.Status.Recipients[0].Type = v1alpha1.RecipientGroup
+		setRead(m, readStateOf(m).String()+"; 1 recipient may have read it while the operator did not listen to all routers", time.Now())
 	}
-	l.Unread, l.UnreadAt = 1, time.Now().Add(-time.Hour)
-	if got := r.noteCounter(m, l, time.Now(), 5, 1, time.Second); got != proofUnread {
-		t.Errorf("%v, want %v", got, proofUnread)
+	for name, tc := range map[string]struct {
+		changes []func(*v1alpha1.TeamTalkMessage)
+		tracked []uint32 // the messages to user 3 that are tracked before
+		want    bool
+	}{
+		"unread":               {[]func(*v1alpha1.TeamTalkMessage){recipients("RR"), toRead, unread}, nil, true},
+		"one has read":         {[]func(*v1alpha1.TeamTalkMessage){recipients("rR"), toRead, unread}, nil, true},
+		"tracked":              {[]func(*v1alpha1.TeamTalkMessage){recipients("R"), toRead, unread}, []uint32{5}, true},
+		"sent again since":     {[]func(*v1alpha1.TeamTalkMessage){recipients("R"), toRead, unread}, []uint32{6}, false},
+		"missed, as is shown":  {[]func(*v1alpha1.TeamTalkMessage){recipients("R"), toRead, missedByGroup}, nil, true},
+		"not shown":            {[]func(*v1alpha1.TeamTalkMessage){recipients("RR"), toRead}, nil, false},
+		"the deadline is over": {[]func(*v1alpha1.TeamTalkMessage){recipients("RR"), toRead, unread, endedLongAgo}, nil, false},
+		"being deleted":        {[]func(*v1alpha1.TeamTalkMessage){recipients("RR"), toRead, unread, isDeleted}, nil, false},
+		"edited":               {[]func(*v1alpha1.TeamTalkMessage){recipients("RR"), toRead, unread, changeSpec}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := finishedMessage(v1alpha1.StateRouted, tc.changes...)
+			r, _ := readable(t, finishedMessage(v1alpha1.StateRouted))
+			for _, id := range tc.tracked {
+				sent := readreceipt.Sent{To: m.Status.Recipients[0].Recipient(), First: id, Last: id}
+				r.Receipts.Keep(trackedMessage(m), m.ServerKey(), 1, []readreceipt.Recorded{{Sent: sent}})
+			}
+			before := m.DeepCopy()
+			later, ok := r.awaitRead(m)
+			if ok != tc.want || ok && (later < readRecheck/2 || later > readRecheck) {
+				t.Errorf("%v in %v", ok, later)
+			}
+			if !equality.Semantic.DeepEqual(before, m) {
+				t.Error("the listed message is changed")
+			}
+			if receipts, _ := r.Receipts.Receipts(trackedMessage(m)); ok && len(receipts) != len(m.Status.Recipients) {
+				t.Errorf("tracked are %+v", receipts)
+			}
+		})
 	}
 }
 
-// TestCounterFromBeforeARouterWasBack: a counter proves nothing of the time in which a router was not connected.
-func TestCounterFromBeforeARouterWasBack(t *testing.T) {
-	m := finishedMessage(v1alpha1.StateRouted, recipients("R"), toRead)
-	r := newReconciler(t, m, 0)
-	r.keepRead(m)
-	now := time.Now()
-	listens, lost := now.Add(-time.Hour), r.lostReceipts(m, now)[0]
-	// Two hours ago, the message and two older ones were unread.
-	r.Receipts.NoteUnread(trackedMessage(m), lost.To, 3, now.Add(-2*time.Hour))
-	// It was read while the router was away. A later message is unread.
-	ask := func(context.Context, uint32) ([]*wire.UnreadInfo, error) { return unreadCounter(1, 6), nil }
-	for _, step := range []struct {
-		name string
-		at   time.Time // of the counter that is known
-		want proof
-	}{
-		{"a counter from before that", time.Time{}, proofPending},
-		{"a counter since then", now.Add(-30 * time.Minute), proofNone},
-	} {
-		if !step.at.IsZero() {
-			r.Receipts.NoteUnread(trackedMessage(m), lost.To, 1, step.at)
-		}
-		got := r.confirmUnread(t.Context(), m, r.lostReceipts(m, listens), ask)
-		if want := map[proof]int{step.want: 1}; !maps.Equal(got, want) {
-			t.Errorf("%s: %v, want %v", step.name, got, want)
-		}
-	}
+func endedLongAgo(m *v1alpha1.TeamTalkMessage) {
+	m.Status.CompletionTime = new(metav1.NewTime(m.Status.CompletionTime.Add(-48 * time.Hour)))
 }
+
+func isDeleted(m *v1alpha1.TeamTalkMessage) { m.DeletionTimestamp = new(metav1.Now()) }
 
 // readable is a reconciler that counts how often it reads the message.
 func readable(t *testing.T, m *v1alpha1.TeamTalkMessage) (r *Reconciler, reads *int) {
@@ -202,9 +241,10 @@ func TestTooManyAreKept(t *testing.T) {
 	m := finishedMessage(v1alpha1.StateRouted, recipients("rR"), toRead)
 	r, _ := readable(t, m)
 	another := readreceipt.Message{Key: types.NamespacedName{Namespace: "chat", Name: "another"}, UID: "another"}
-	var sent []readreceipt.Sent
+	var sent []readreceipt.Recorded
 	for i := range uint32(200_000) {
-		sent = append(sent, readreceipt.Sent{To: v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 100 + i}, First: 1, Last: 1})
+		to := v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 100 + i}
+		sent = append(sent, readreceipt.Recorded{Sent: readreceipt.Sent{To: to, First: 1, Last: 1}})
 	}
 	if !r.Receipts.Keep(another, m.ServerKey(), 1, sent) {
 		t.Fatal("they are not kept")

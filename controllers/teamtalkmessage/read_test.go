@@ -3,9 +3,6 @@
 package teamtalkmessage
 
 import (
-	"context"
-	"errors"
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -19,7 +16,6 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/leadership"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
-	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
 // toRead has a readPolicy that is due for a day.
@@ -247,82 +243,6 @@ func TestReadDecided(t *testing.T) {
 				t.Errorf("%q, want %q", got, tc.want)
 			}
 		})
-	}
-}
-
-// TestProveUnread: the counter counts the last messages to the user.
-func TestProveUnread(t *testing.T) {
-	asked := time.Now()
-	const lag = 5 * time.Second
-	for name, tc := range map[string]struct {
-		unread        uint32
-		after         time.Duration
-		latest, count uint32
-		want          proof
-	}{
-		"the latest":                    {1, lag, 5, 1, proofUnread},
-		"two, with it":                  {2, lag, 6, 2, proofUnread},
-		"one that is later":             {1, lag, 6, 1, proofNone},
-		"later ones, also its own":      {3, lag, 9, 3, proofNone},
-		"all read":                      {1, lag, 5, 0, proofNone},
-		"asked for the first time":      {0, 0, 5, 1, proofPending},
-		"a replica may lag":             {1, lag - 1, 5, 1, proofPending},
-		"ids began again":               {3, lag, 2, 3, proofNone},
-		"read and written to meanwhile": {1, lag, 6, 2, proofNone},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := readreceipt.Receipt{Sent: readreceipt.Sent{First: 5, Last: 5}, Unread: tc.unread, UnreadAt: asked}
-			if got := proveUnread(l, asked.Add(tc.after), tc.latest, tc.count, lag); got != tc.want {
-				t.Errorf("%v, want %v", got, tc.want)
-			}
-		})
-	}
-}
-
-// TestConfirmUnread: a counter that is asked for twice can prove that a single chat is unread.
-func TestConfirmUnread(t *testing.T) {
-	m := finishedMessage(v1alpha1.StateRouted, recipients("RR"), toRead)
-	r := newReconciler(t, m, 0)
-	r.keepRead(m)
-	single := func(peer, count, latest uint32) *wire.UnreadInfo {
-		return &wire.UnreadInfo{
-			SessionId: &peer, SessionType: wire.SessionType_SESSION_TYPE_SINGLE.Enum(), UnreadCnt: &count, LatestMsgId: &latest,
-		}
-	}
-	asked := 0
-	answers := map[uint32][]*wire.UnreadInfo{3: {single(9, 7, 7), single(1, 1, 5)}, 4: {single(9, 7, 7)}}
-	ask := func(_ context.Context, user uint32) ([]*wire.UnreadInfo, error) { return answers[user], nil }
-	refuses := func(context.Context, uint32) ([]*wire.UnreadInfo, error) {
-		asked++
-		return nil, errors.New("no answer")
-	}
-	confirm := func(step string, lost []readreceipt.Receipt, ask func(context.Context, uint32) ([]*wire.UnreadInfo, error), want map[proof]int) {
-		t.Helper()
-		if got := r.confirmUnread(t.Context(), m, lost, ask); !maps.Equal(got, want) {
-			t.Errorf("%s: %v, want %v", step, got, want)
-		}
-	}
-	listens := time.Now()
-	lost := func() []readreceipt.Receipt { return r.lostReceipts(m, listens) }
-	confirm("refused", lost()[:1], refuses, map[proof]int{proofUnanswered: 1})
-	confirm("not asked so soon", lost(), refuses, map[proof]int{proofUnanswered: 2})
-	if asked != 1 {
-		t.Errorf("asked %d times", asked)
-	}
-	r.unanswered.Store(m.ServerKey(), time.Now().Add(-unansweredRetry))
-	confirm("first", lost(), ask, map[proof]int{proofPending: 1, proofNone: 1})
-	again := lost()
-	for i := range again {
-		if !again[i].UnreadAt.IsZero() {
-			again[i].UnreadAt = time.Now().Add(-time.Hour) // later than the replica lag
-		}
-	}
-	confirm("later", again, ask, map[proof]int{proofUnread: 1, proofNone: 1})
-	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
-	for _, receipt := range receipts {
-		if receipt.HeardSince.IsZero() == (receipt.To.ID == 3) {
-			t.Errorf("%+v", receipt)
-		}
 	}
 }
 

@@ -7,14 +7,19 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 )
+
+// Recorded is what the status shows of a message to a recipient that was routed.
+type Recorded struct {
+	Sent
+	// Read: it was read.
+	Read bool
+}
 
 // Keep tracks what was sent until Unkeep or Release: it does not expire. What is not tracked may have been read before.
 // Other receipts of the resource are dropped. It returns false if too many recipients are kept: then none of the
 // resource is.
-func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, sent []Sent) bool {
+func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, sent []Recorded) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := t.resources[m.Key]
@@ -27,10 +32,10 @@ func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, se
 		return false
 	}
 	if all == nil {
-		all = &resource{uid: m.UID, server: server}
-		t.resources[m.Key] = all
+		all = t.newResource(m, server)
 	}
 	all.kept = true
+	isDoubted := false
 	wanted := make(map[*receipt]bool, len(sent))
 	now := time.Now()
 	for _, s := range sent {
@@ -38,21 +43,28 @@ func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, se
 		r := t.pending[c][id]
 		if r == nil {
 			r = &receipt{
-				conversation: c, receiptID: id, resource: m.Key, last: s.Last, sender: sender,
+				first: s.First, last: s.Last, sender: sender,
 				since: now, routed: now, routing: now, reported: true,
 			}
-			t.add(m.Key, r)
+			t.add(m, c, r)
 		}
 		if r.age != nil {
 			t.byAge.Remove(r.age)
 			r.age = nil
 		}
+		r.recorded = s.Read
 		wanted[r] = true
 	}
 	for _, r := range slices.Clone(all.receipts) {
-		if !wanted[r] {
+		switch {
+		case !wanted[r]:
 			t.remove(r)
+		case r.heardSince.IsZero() && !r.recorded && r.readBy() == 0:
+			isDoubted = true
 		}
+	}
+	if isDoubted {
+		t.doubt(server)
 	}
 	return true
 }
@@ -99,36 +111,5 @@ func (t *Tracker) unkeep(key types.NamespacedName) {
 	}
 	if len(all.receipts) == 0 {
 		delete(t.resources, key)
-	}
-}
-
-// ConfirmUnread records that a recipient had not read a message at a time. It returns false if a notify was dropped
-// since.
-func (t *Tracker) ConfirmUnread(m Message, to v1alpha1.Recipient, at time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	r := t.receiptOf(m, to)
-	if r == nil || !at.After(t.droppedAt[r.server]) {
-		return false
-	}
-	r.heardSince = at
-	return true
-}
-
-// NoteUnread records the unread counter of a recipient's conversation, as it was read at a time.
-func (t *Tracker) NoteUnread(m Message, to v1alpha1.Recipient, count uint32, at time.Time) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if r := t.receiptOf(m, to); r != nil {
-		r.unread, r.unreadAt = count, at
-	}
-}
-
-// NoteUnprovable records that no counter can prove any more that a recipient has not read a message.
-func (t *Tracker) NoteUnprovable(m Message, to v1alpha1.Recipient) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if r := t.receiptOf(m, to); r != nil {
-		r.unprovable = true
 	}
 }

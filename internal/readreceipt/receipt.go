@@ -7,6 +7,7 @@ import (
 	"container/list"
 	"slices"
 	"time"
+	"unique"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -22,12 +23,14 @@ type receiptID struct {
 
 // receipt is what is known of one recipient's reading.
 type receipt struct {
-	conversation
-	receiptID
-	resource types.NamespacedName
-	// last is the id of the last segment.
-	last   uint32
-	sender uint32
+	// of is the resource.
+	of *resource
+	// group, reader and session are those of its conversation.
+	group           bool
+	reader, session uint32
+	// first and last are the ids of the first and the last segment.
+	first, last uint32
+	sender      uint32
 	// since is before the message was stored, or when it was first kept. Earlier notifies are not about it.
 	since time.Time
 	// routed and read are for the metric. read can be earlier than routed: a fast client reads the message before the
@@ -35,43 +38,62 @@ type receipt struct {
 	routed, read time.Time
 	reported     bool
 	// routing is when the step began in which a router took the last segment; zero: none has. Earlier notifies prove
-	// nothing: an id can be that of an earlier message. early are the notifies since the message was stored, until that is
-	// known.
+	// nothing: an id can be that of an earlier message.
 	routing time.Time
-	early   map[uint32]time.Time
-	// readers are who has read the last segment since then, in ascending order. readAt is when the first one has.
-	readers []uint32
-	readAt  time.Time
+	// seen is who has read it; nil: nobody.
+	seen *readers
 	// heardSince is since when no notify about it was missed, as long as no connection to a router has ended; zero: it
 	// may have been read before.
 	heardSince time.Time
-	// unread is the user's counter of the conversation as it was read at unreadAt.
-	unread   uint32
-	unreadAt time.Time
+	// recorded: the status shows that it was read.
+	recorded bool
+	// counter is the user's counter of the conversation; nil: it was not asked for, or has proved that it was unread.
+	counter *askedCounter
 	// unprovable: no later counter can prove that it was unread.
 	unprovable bool
 	// age is its element of byAge; nil: it is kept.
 	age *list.Element
 }
 
+// readers are who has read a message.
+type readers struct {
+	// users have read the last segment since a router took it, in ascending order. first is when the first one has.
+	users []uint32
+	first time.Time
+	// early are the notifies since the message was stored, until it is known that a router took it.
+	early map[uint32]time.Time
+}
+
+// readBy returns how many have read the message.
+func (r *receipt) readBy() int {
+	if r.seen == nil {
+		return 0
+	}
+	return len(r.seen.users)
+}
+
 // addReader reports whether a user has read the message who had not.
 func (r *receipt) addReader(user uint32, at time.Time) bool {
+	if r.seen == nil {
+		r.seen = &readers{}
+	}
+	seen := r.seen
 	if r.routing.IsZero() {
-		if r.early == nil {
-			r.early = map[uint32]time.Time{}
+		if seen.early == nil {
+			seen.early = map[uint32]time.Time{}
 		}
-		if _, known := r.early[user]; known || len(r.early) < maxReaders {
-			r.early[user] = at
+		if _, known := seen.early[user]; known || len(seen.early) < maxReaders {
+			seen.early[user] = at
 		}
 		return false
 	}
-	i, known := slices.BinarySearch(r.readers, user)
-	if known || at.Before(r.routing) || len(r.readers) >= maxReaders {
+	i, known := slices.BinarySearch(seen.users, user)
+	if known || at.Before(r.routing) || len(seen.users) >= maxReaders {
 		return false
 	}
-	r.readers = slices.Insert(r.readers, i, user)
-	if r.readAt.IsZero() || at.Before(r.readAt) {
-		r.readAt = at
+	seen.users = slices.Insert(seen.users, i, user)
+	if seen.first.IsZero() || at.Before(seen.first) {
+		seen.first = at
 	}
 	return true
 }
@@ -82,33 +104,69 @@ func (r *receipt) startReading(routing time.Time) {
 		return
 	}
 	r.routing = routing
-	for user, at := range r.early {
+	if r.seen == nil {
+		return
+	}
+	for user, at := range r.seen.early {
 		if !r.addReader(user, at) {
 			r.heardSince = time.Time{}
 		}
 	}
-	r.early = nil
+	r.seen.early = nil
 }
 
 // forgetReaders forgets who has read the message: it has another last segment.
 func (r *receipt) forgetReaders() {
-	r.routing, r.early, r.readers, r.readAt = time.Time{}, nil, nil, time.Time{}
+	r.routing, r.seen = time.Time{}, nil
 }
+
+func (r *receipt) conversation() conversation {
+	return conversation{server: r.of.server, group: r.group, reader: r.reader, session: r.session}
+}
+
+func (r *receipt) recipient() v1alpha1.Recipient { return r.conversation().recipient() }
+
+func (r *receipt) id() receiptID { return receiptID{first: r.first, uid: r.of.uid} }
 
 // resource are the receipts of a TeamTalkMessage.
 type resource struct {
+	key    types.NamespacedName
 	uid    types.UID
 	server types.NamespacedName
 	// receipts are in the order of their recipients. There is one for each.
 	receipts []*receipt
 	// kept: they do not expire.
 	kept bool
+	// times are what is known of them; nil: all are zero.
+	times *resourceTimes
+	// shownMissed is of how many recipients the status shows that they may have read it.
+	shownMissed int
+}
+
+// resourceTimes are those of a resource that has been looked at.
+type resourceTimes struct {
 	// written is when the status was last written with reads.
 	written time.Time
 	// next is when it may be looked at again.
 	next time.Time
-	// lostSince is since when reads may be missed; zero: they are not.
+	// lostSince is since when reads may be missed and no counter is answered; zero: not so.
 	lostSince time.Time
+}
+
+// known returns what is known of the times.
+func (all *resource) known() resourceTimes {
+	if all.times == nil {
+		return resourceTimes{}
+	}
+	return *all.times
+}
+
+// note returns the times to be changed.
+func (all *resource) note() *resourceTimes {
+	if all.times == nil {
+		all.times = &resourceTimes{}
+	}
+	return all.times
 }
 
 // find returns the place of a recipient's receipt, and whether there is one.
@@ -125,43 +183,57 @@ func (all *resource) isShown(r *receipt) bool {
 	if all.kept {
 		return true
 	}
-	if len(r.readers) > 1 {
+	if r.readBy() > 1 {
 		return false
 	}
 	read := 0
 	for _, other := range all.receipts {
-		if len(other.readers) > 0 {
+		if other.readBy() > 0 {
 			read++
 		}
 	}
 	return read == 1 || read == len(all.receipts)
 }
 
-// add tracks a receipt. Those of an earlier revision, or of another resource of that name, are dropped. It needs mu.
-func (t *Tracker) add(key types.NamespacedName, r *receipt) {
-	if all := t.resources[key]; all != nil && all.uid != r.uid {
-		t.removeAll(key)
+// newResource returns one without receipts. It needs mu.
+func (t *Tracker) newResource(m Message, server types.NamespacedName) *resource {
+	// Many have the same namespace and the same server: each is in memory once.
+	m.Key.Namespace = unique.Make(m.Key.Namespace).Value()
+	server.Namespace, server.Name = unique.Make(server.Namespace).Value(), unique.Make(server.Name).Value()
+	all := &resource{key: m.Key, uid: m.UID, server: server}
+	t.resources[m.Key] = all
+	return all
+}
+
+// add tracks a receipt in a conversation. Those of an earlier revision, or of another resource of that name, are
+// dropped. It needs mu.
+func (t *Tracker) add(m Message, c conversation, r *receipt) {
+	r.group, r.reader, r.session = c.group, c.reader, c.session
+	all := t.resources[m.Key]
+	if all != nil && (all.uid != m.UID || all.server != c.server) {
+		t.removeAll(m.Key)
+		all = nil
 	} else if all != nil {
-		if i, ok := all.find(r.recipient()); ok {
+		if i, ok := all.find(c.recipient()); ok {
 			t.remove(all.receipts[i])
+			all = t.resources[m.Key]
 		}
 	}
-	all := t.resources[key]
 	if all == nil {
-		all = &resource{uid: r.uid, server: r.server}
-		t.resources[key] = all
+		all = t.newResource(m, c.server)
 	}
-	r.resource = key
-	i, _ := all.find(r.recipient())
+	r.of = all
+	i, _ := all.find(c.recipient())
 	all.receipts = slices.Insert(all.receipts, i, r)
 	t.tracked++
 	if !all.kept {
 		r.age = t.byAge.PushBack(r)
 	}
-	if t.pending[r.conversation] == nil {
-		t.pending[r.conversation] = map[receiptID]*receipt{}
+	c = r.conversation()
+	if t.pending[c] == nil {
+		t.pending[c] = map[receiptID]*receipt{}
 	}
-	t.pending[r.conversation][r.receiptID] = r
+	t.pending[c][r.id()] = r
 }
 
 // remove needs mu.
@@ -169,16 +241,16 @@ func (t *Tracker) remove(r *receipt) {
 	if r.age != nil {
 		t.byAge.Remove(r.age)
 	}
-	delete(t.pending[r.conversation], r.receiptID)
-	if len(t.pending[r.conversation]) == 0 {
-		delete(t.pending, r.conversation)
+	c, all := r.conversation(), r.of
+	delete(t.pending[c], r.id())
+	if len(t.pending[c]) == 0 {
+		delete(t.pending, c)
 	}
-	all := t.resources[r.resource]
 	i, _ := all.find(r.recipient())
 	all.receipts = slices.Delete(all.receipts, i, i+1)
 	t.tracked--
 	if len(all.receipts) == 0 && !all.kept {
-		delete(t.resources, r.resource)
+		delete(t.resources, all.key)
 	}
 }
 
@@ -207,7 +279,7 @@ func (t *Tracker) isTracked(c conversation, first uint32) bool {
 // wake needs mu.
 func (t *Tracker) wake(r *receipt) {
 	if t.Wake != nil {
-		t.Wake(r.resource)
+		t.Wake(r.of.key)
 	}
 }
 
@@ -231,14 +303,6 @@ type Receipt struct {
 	ReadAt time.Time
 	// ReadBy is how many have read it.
 	ReadBy int
-	// HeardSince is since when no notify about it was missed, as long as all routers are connected; zero: it may have been
-	// read before.
-	HeardSince time.Time
-	// Unread is the user's counter of the conversation as NoteUnread was told at UnreadAt.
-	Unread   uint32
-	UnreadAt time.Time
-	// Unprovable is what NoteUnprovable has recorded.
-	Unprovable bool
 }
 
 // Receipts returns what is known of a message, and when its status was last written with it.
@@ -250,12 +314,13 @@ func (t *Tracker) Receipts(m Message) (receipts []Receipt, written time.Time) {
 		return nil, time.Time{}
 	}
 	for _, r := range all.receipts {
-		receipts = append(receipts, Receipt{
-			Sent: Sent{To: r.recipient(), First: r.first, Last: r.last}, ReadAt: r.readAt, ReadBy: len(r.readers),
-			HeardSince: r.heardSince, Unread: r.unread, UnreadAt: r.unreadAt, Unprovable: r.unprovable,
-		})
+		receipt := Receipt{Sent: Sent{To: r.recipient(), First: r.first, Last: r.last}, ReadBy: r.readBy()}
+		if r.seen != nil {
+			receipt.ReadAt = r.seen.first
+		}
+		receipts = append(receipts, receipt)
 	}
-	return receipts, all.written
+	return receipts, all.known().written
 }
 
 // HasRead reports whether a recipient of a message has read it.
@@ -264,40 +329,12 @@ func (t *Tracker) HasRead(m Message) bool {
 	return slices.ContainsFunc(receipts, func(r Receipt) bool { return r.ReadBy > 0 })
 }
 
-// NoteLost records whether reads of a message may be missed now, and returns since when.
-func (t *Tracker) NoteLost(m Message, lost bool, now time.Time) time.Time {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := t.resources[m.Key]
-	switch {
-	case all == nil || all.uid != m.UID:
-		return now
-	case !lost:
-		all.lostSince = time.Time{}
-	case all.lostSince.IsZero():
-		all.lostSince = now
-	}
-	return all.lostSince
-}
-
-// receiptOf returns the receipt of a recipient, or nil. It needs mu.
-func (t *Tracker) receiptOf(m Message, to v1alpha1.Recipient) *receipt {
-	all := t.resources[m.Key]
-	if all == nil || all.uid != m.UID {
-		return nil
-	}
-	if i, ok := all.find(to); ok {
-		return all.receipts[i]
-	}
-	return nil
-}
-
 // Written records that the status was written at a time.
 func (t *Tracker) Written(m Message, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if all := t.resources[m.Key]; all != nil && all.uid == m.UID {
-		all.written = at
+		all.note().written = at
 	}
 }
 
@@ -306,7 +343,7 @@ func (t *Tracker) Wait(key types.NamespacedName) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if all := t.resources[key]; all != nil {
-		return max(0, time.Until(all.next))
+		return max(0, time.Until(all.known().next))
 	}
 	return 0
 }
@@ -315,8 +352,8 @@ func (t *Tracker) Wait(key types.NamespacedName) time.Duration {
 func (t *Tracker) SetNext(key types.NamespacedName, next time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if all := t.resources[key]; all != nil {
-		all.next = next
+	if all := t.resources[key]; all != nil && next != all.known().next {
+		all.note().next = next
 	}
 }
 

@@ -20,6 +20,25 @@ func (m to) recipient() v1alpha1.Recipient { return m.progress("").Recipient }
 
 func (m to) sent() Sent { return Sent{To: m.recipient(), First: m.msg, Last: m.msg} }
 
+// recorded is what a status shows of it that nobody has read.
+func (m to) recorded() []Recorded { return []Recorded{{Sent: m.sent()}} }
+
+// receipt returns what is known of its reading.
+func (h *harness) receipt(m to) receipt {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.resources[m.resource().Key]
+	if all == nil || all.uid != m.resource().UID {
+		h.t.Fatalf("%+v is not tracked", m)
+	}
+	i, ok := all.find(m.recipient())
+	if !ok {
+		h.t.Fatalf("%+v is not tracked", m)
+	}
+	return *all.receipts[i]
+}
+
 // readBy returns by how many the Tracker has seen a message read.
 func (h *harness) readBy(m to) int {
 	h.t.Helper()
@@ -101,32 +120,32 @@ func TestReceipts(t *testing.T) {
 			})
 		}, m, 1},
 		"kept from the status": {func(h *harness) {
-			h.Keep(m.resource(), chat, sender, []Sent{m.sent()})
+			h.Keep(m.resource(), chat, sender, m.recorded())
 			h.reads(3, sender, 5)
 		}, m, 1},
 		"kept for longer than others": {func(h *harness) {
 			h.sent(m)
-			h.Keep(m.resource(), chat, sender, []Sent{m.sent()})
+			h.Keep(m.resource(), chat, sender, m.recorded())
 			pass(2 * maxAge)
 			h.reads(3, sender, 5)
 		}, m, 1},
 		"kept beyond the limit": {func(h *harness) {
 			h.limit = 1
 			h.sent(m)
-			h.Keep(m.resource(), chat, sender, []Sent{m.sent()})
+			h.Keep(m.resource(), chat, sender, m.recorded())
 			h.sent(user(4, 1), user(4, 2))
 			h.reads(3, sender, 5)
 		}, m, 1},
 		"kept no longer": {func(h *harness) {
 			h.sent(m)
-			h.Keep(m.resource(), chat, sender, []Sent{m.sent()})
+			h.Keep(m.resource(), chat, sender, m.recorded())
 			h.Unkeep(m.resource(), []Sent{m.sent()})
 			pass(maxAge)
 			h.reads(3, sender, 5)
 		}, m, -1},
 		"kept no longer, and in time": {func(h *harness) {
 			h.sent(m)
-			h.Keep(m.resource(), chat, sender, []Sent{m.sent()})
+			h.Keep(m.resource(), chat, sender, m.recorded())
 			h.Unkeep(m.resource(), []Sent{m.sent()})
 			h.Unkeep(m.resource(), []Sent{m.sent()})
 			h.reads(3, sender, 5)
@@ -147,7 +166,7 @@ func TestReceipts(t *testing.T) {
 		}, m, 0},
 		"another resource of its name": {func(h *harness) {
 			h.sent(m)
-			h.Keep(Message{m.resource().Key, "another"}, chat, sender, []Sent{m.sent()})
+			h.Keep(Message{m.resource().Key, "another"}, chat, sender, m.recorded())
 		}, m, -1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -164,7 +183,7 @@ func TestReceipts(t *testing.T) {
 // TestHeardSince: what the Tracker has not heard from the start, or not all of, may have been read before.
 func TestHeardSince(t *testing.T) {
 	m := user(3, 5)
-	keep := func(h *harness) { h.Keep(m.resource(), chat, sender, []Sent{m.sent()}) }
+	keep := func(h *harness) { h.Keep(m.resource(), chat, sender, m.recorded()) }
 	drop := func(h *harness, server types.NamespacedName) {
 		h.drop(server)
 		h.reads(9, 9, 9) // the queue is empty after it
@@ -176,8 +195,8 @@ func TestHeardSince(t *testing.T) {
 	}{
 		"sent by this process":    {func(h *harness) { h.sent(m); pass(time.Minute); keep(h) }, time.Minute},
 		"sent by an earlier one":  {keep, -1},
-		"confirmed to be unread":  {func(h *harness) { keep(h); h.ConfirmUnread(m.resource(), m.recipient(), time.Now().Add(-time.Second)) }, time.Second},
-		"another was confirmed":   {func(h *harness) { keep(h); h.ConfirmUnread(m.resource(), user(4, 5).recipient(), time.Now()) }, -1},
+		"confirmed to be unread":  {func(h *harness) { keep(h); h.confirm(m, time.Now().Add(-time.Hour)) }, lag},
+		"another was confirmed":   {func(h *harness) { keep(h); h.confirm(user(4, 5), time.Now().Add(-time.Hour)) }, -1},
 		"a notify was dropped":    {func(h *harness) { h.sent(m); drop(h, chat) }, -1},
 		"another server's notify": {func(h *harness) { h.sent(m); drop(h, other) }, 0},
 		"found in the store": {func(h *harness) {
@@ -195,12 +214,8 @@ func TestHeardSince(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withTracker(t, func(h *harness) {
 				tc.happens(h)
-				receipts, _ := h.Receipts(m.resource())
-				if len(receipts) != 1 {
-					t.Fatalf("%+v", receipts)
-				}
 				got := time.Duration(-1)
-				if since := receipts[0].HeardSince; !since.IsZero() {
+				if since := h.receipt(m).heardSince; !since.IsZero() {
 					got = time.Since(since)
 				}
 				if got != tc.want {
@@ -214,11 +229,12 @@ func TestHeardSince(t *testing.T) {
 // TestWake: a resource is woken by a new reader, and if its server changes.
 func TestWake(t *testing.T) {
 	withTracker(t, func(h *harness) {
-		var woken []types.NamespacedName
+		var woken, doubted []types.NamespacedName
 		h.Wake = func(key types.NamespacedName) { woken = append(woken, key) }
+		h.Doubt = func(server types.NamespacedName) { doubted = append(doubted, server) }
 		m, g, kept := user(3, 5), group(7, 5), user(4, 5)
 		h.sent(m, g, kept)
-		h.Keep(kept.resource(), chat, sender, []Sent{kept.sent()})
+		h.Keep(kept.resource(), chat, sender, kept.recorded())
 		want := func(messages ...to) {
 			t.Helper()
 			synctest.Wait()
@@ -240,40 +256,30 @@ func TestWake(t *testing.T) {
 		h.readsGroup(4, 7, 5)
 		want(g) // the second reader is not shown
 		h.Reconsider(other)
-		want()
-		h.Reconsider(chat)
-		want(kept)
 		h.drop(chat)
 		h.reads(9, 9, 9)
-		want(kept)
+		want()
 		h.Forget(chat)
 		want(kept)
+		h.Keep(kept.resource(), chat, sender, kept.recorded()) // it may have been read
+		if wanted := []types.NamespacedName{other, chat, chat}; !slices.Equal(doubted, wanted) {
+			t.Errorf("doubts about %v, want %v", doubted, wanted)
+		}
 	})
 }
 
-// TestNotes: what is written down of a message is its own, and ends with it.
-func TestNotes(t *testing.T) {
+// TestWritten: when the status was written is of one resource, and ends with it.
+func TestWritten(t *testing.T) {
 	withTracker(t, func(h *harness) {
 		m, now := user(3, 5), time.Now()
 		h.sent(m)
-		unknown := Message{m.resource().Key, "another"}
-		h.Written(unknown, now)
-		h.NoteUnread(unknown, m.recipient(), 3, now)
-		if receipts, written := h.Receipts(m.resource()); !written.IsZero() || receipts[0].Unread != 0 {
-			t.Errorf("%v, written at %v", receipts, written)
+		h.Written(Message{m.resource().Key, "another"}, now)
+		if _, written := h.Receipts(m.resource()); !written.IsZero() {
+			t.Errorf("written at %v", written)
 		}
 		h.Written(m.resource(), now)
-		h.NoteUnread(m.resource(), m.recipient(), 3, now)
-		if receipts, written := h.Receipts(m.resource()); written != now || receipts[0].Unread != 3 || receipts[0].UnreadAt != now {
-			t.Errorf("%v, written at %v", receipts, written)
-		}
-		later := now.Add(time.Minute)
-		lost := []time.Time{
-			h.NoteLost(m.resource(), true, now), h.NoteLost(m.resource(), true, later),
-			h.NoteLost(m.resource(), false, later), h.NoteLost(m.resource(), true, later),
-		}
-		if !slices.Equal(lost, []time.Time{now, now, {}, later}) {
-			t.Errorf("lost since %v", lost)
+		if _, written := h.Receipts(m.resource()); written != now {
+			t.Errorf("written at %v", written)
 		}
 	})
 }

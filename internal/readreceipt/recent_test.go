@@ -7,8 +7,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 )
@@ -73,9 +71,8 @@ func TestReadBeforeTracked(t *testing.T) {
 				pass(time.Second)
 				h.stepSince(began, tc.of, delivery.StepSend, nil, tc.of.msg, v1alpha1.StateAcknowledged)
 				h.routed(tc.of)
-				receipts, _ := h.Receipts(tc.of.resource())
-				if got := !receipts[0].HeardSince.IsZero(); got != tc.wantHeard || receipts[0].ReadBy != 0 {
-					t.Errorf("%+v, want heard %v", receipts[0], tc.wantHeard)
+				if r := h.receipt(tc.of); !r.heardSince.IsZero() != tc.wantHeard || r.readBy() != 0 {
+					t.Errorf("%+v, want heard %v", r, tc.wantHeard)
 				}
 				if n := len(h.recent.current.last) + len(h.recent.older.last); n > 2*maxRecent {
 					t.Errorf("%d conversations are remembered", n)
@@ -112,9 +109,8 @@ func TestSegmentReadBeforeTracked(t *testing.T) {
 				if tc.notNeeded {
 					h.step(m, delivery.StepSend, segmentOf(m, []uint32{5}, 6, v1alpha1.StatePending), segmentOf(m, nil, 5, v1alpha1.StateRouted))
 				}
-				receipts, _ := h.Receipts(m.resource())
-				if got := !receipts[0].HeardSince.IsZero(); got != tc.wantHeard || receipts[0].ReadBy != 0 {
-					t.Errorf("%+v, want heard %v", receipts[0], tc.wantHeard)
+				if r := h.receipt(m); !r.heardSince.IsZero() != tc.wantHeard || r.readBy() != 0 {
+					t.Errorf("%+v, want heard %v", r, tc.wantHeard)
 				}
 			})
 		})
@@ -135,47 +131,4 @@ func (h *harness) stepSince(
 		Message: m.resource().Key, UID: m.resource().UID, Server: m.server, Sender: m.from, Step: step, Began: began,
 		Ended: time.Now(), Before: m.progress(v1alpha1.StatePending), After: segmentOf(m, earlier, id, state),
 	})
-}
-
-// TestDropped: a counter from before a notify was dropped does not prove that the message is unread since.
-func TestDropped(t *testing.T) {
-	m := user(3, 5)
-	for name, tc := range map[string]struct {
-		dropped types.NamespacedName
-		handled bool // the queue is empty since
-		after   bool // the counter was read after it
-		want    bool
-	}{
-		"before it":            {chat, true, false, false},
-		"before it, in queue":  {chat, false, false, false},
-		"after it":             {chat, true, true, true},
-		"before another's one": {other, true, false, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			withTracker(t, func(h *harness) {
-				h.Keep(m.resource(), chat, sender, []Sent{m.sent()})
-				asked := time.Now()
-				h.NoteUnread(m.resource(), m.recipient(), 1, asked)
-				pass(time.Second)
-				h.drop(tc.dropped)
-				if tc.handled {
-					h.reads(9, 9, 9)
-					synctest.Wait()
-					receipts, _ := h.Receipts(m.resource())
-					if kept := receipts[0].Unread == 1 && receipts[0].UnreadAt.Equal(asked); kept != (tc.dropped == other) {
-						t.Errorf("the counter is kept: %+v", receipts[0])
-					}
-				}
-				pass(5 * time.Second)
-				if tc.after {
-					asked = time.Now()
-				}
-				got := h.ConfirmUnread(m.resource(), m.recipient(), asked)
-				receipts, _ := h.Receipts(m.resource())
-				if got != tc.want || receipts[0].HeardSince.IsZero() == tc.want {
-					t.Errorf("confirmed %v, want %v; %+v", got, tc.want, receipts[0])
-				}
-			})
-		})
-	}
 }

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxTracked bounds the tracked recipients that are not kept: about 10 MB. The oldest expire first.
+	// maxTracked bounds the tracked recipients that are not kept: about 12 MB. The oldest expire first.
 	maxTracked = 20_000
-	// maxKept bounds the tracked recipients that are kept: about 150 MB.
+	// maxKept bounds the tracked recipients that are kept: about 110 MB.
 	maxKept = 200_000
 	// maxAge is how long a recipient is tracked that is not kept.
 	maxAge = 24 * time.Hour
@@ -59,6 +59,9 @@ type Tracker struct {
 	// Wake is called with locks held for a resource of which a recipient has read the message, or may have. It must not
 	// block, and may be nil.
 	Wake func(resource types.NamespacedName)
+	// Doubt is called with locks held for a server of whose messages some may have been read unnoticed: DueChats and
+	// Review say more. It must not block, and may be nil.
+	Doubt func(server types.NamespacedName)
 
 	notifies chan notify
 	limit    int // recipients that are not kept
@@ -169,29 +172,32 @@ func (t *Tracker) Forget(server types.NamespacedName) {
 	}
 }
 
-// Reconsider wakes the resources of a server that are kept: the connections to its routers have changed.
+// Reconsider has the messages of a server that are kept be looked at: the connections to its routers have changed.
 func (t *Tracker) Reconsider(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for key, all := range t.resources {
-		if all.kept && all.server == server && t.Wake != nil {
-			t.Wake(key)
-		}
+	t.doubt(server)
+}
+
+// doubt needs mu.
+func (t *Tracker) doubt(server types.NamespacedName) {
+	if t.Doubt != nil {
+		t.Doubt(server)
 	}
 }
 
 // handleDropped has what may have been in the dropped notifies be known no longer. It needs mu.
 func (t *Tracker) handleDropped() {
-	for key, all := range t.resources {
+	for _, all := range t.resources {
 		if !t.dropped[all.server] {
 			continue
 		}
 		for _, r := range all.receipts {
-			r.heardSince, r.unread, r.unreadAt = time.Time{}, 0, time.Time{}
+			r.heardSince, r.counter = time.Time{}, nil
 		}
-		if all.kept && t.Wake != nil {
-			t.Wake(key)
-		}
+	}
+	for server := range t.dropped {
+		t.doubt(server)
 	}
 	clear(t.dropped)
 }
@@ -226,14 +232,14 @@ func (t *Tracker) Observe(e delivery.StepEvent) {
 		// Before a router has the message, so before anybody can read it.
 		t.expire(time.Now(), 1)
 		r := &receipt{
-			conversation: c, receiptID: id, last: id.first, sender: e.Sender, since: e.Began,
+			first: id.first, last: id.first, sender: e.Sender, since: e.Began,
 			// Another resource that has adopted the message is not counted.
 			reported: t.isTracked(c, id.first),
 		}
 		if t.isHeard(c, id.first, e) {
 			r.heardSince = e.Began
 		}
-		t.add(e.Message, r)
+		t.add(Message{e.Message, e.UID}, c, r)
 	}
 }
 
@@ -301,7 +307,7 @@ func (t *Tracker) handle(n notify) {
 			r.read = n.at
 			t.reportIfRead(r)
 		}
-		if r.last <= n.UpTo && r.addReader(n.User, n.at) && t.resources[r.resource].isShown(r) {
+		if r.last <= n.UpTo && r.addReader(n.User, n.at) && r.of.isShown(r) {
 			t.wake(r)
 		}
 	}
@@ -316,7 +322,7 @@ func (t *Tracker) reportIfRead(r *receipt) {
 		return
 	}
 	r.reported = true
-	t.Listener.Read(r.server, r.recipient().Type, max(0, r.read.Sub(r.routed)))
+	t.Listener.Read(r.of.server, r.recipient().Type, max(0, r.read.Sub(r.routed)))
 }
 
 // expire removes what is too old, and the oldest until added more recipients fit. It needs mu.
@@ -331,7 +337,7 @@ func (t *Tracker) expire(now time.Time, added int) {
 			return
 		}
 		if r.read.IsZero() {
-			t.Listener.Expired(r.server, why)
+			t.Listener.Expired(r.of.server, why)
 		}
 		t.remove(r)
 	}

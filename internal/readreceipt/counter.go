@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package readreceipt
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// LostGrace is how long routers or db_proxy may be away until the status says that reads may be missed.
+	LostGrace = 30 * time.Second
+	// UnansweredRetry is how soon a counter is asked for again that could not be read.
+	UnansweredRetry = time.Minute
+)
+
+// Chat is a single chat. The user's unread counter can prove that a message of it is unread, and never that it was
+// read.
+type Chat struct {
+	User, Sender uint32
+}
+
+// Counter is an unread counter.
+type Counter struct {
+	// Asked is before it was asked for.
+	Asked time.Time
+	// Count is how many of the last messages to the user are unread. Latest is the id of the latest message.
+	Count, Latest uint32
+}
+
+// Listening is how the reads of a server are heard.
+type Listening struct {
+	// Since is since when all routers are connected; zero: they are not.
+	Since time.Time
+	// ReplicaLag is how far a replica may be behind.
+	ReplicaLag time.Duration
+	// Silent: db_proxy does not answer requests for counters.
+	Silent bool
+}
+
+// askedCounter is the last counter that a receipt's recipient was asked for.
+type askedCounter struct {
+	// count is what it was at a time; zero: no answer is known.
+	count uint32
+	at    time.Time
+	// failedAt is when it was asked for and could not be read; zero: the last one was.
+	failedAt time.Time
+}
+
+func (c *askedCounter) isDue(l Listening, now time.Time) bool {
+	return (c.at.Before(l.Since) || now.Sub(c.at) >= l.ReplicaLag) &&
+		(c.failedAt.IsZero() || now.Sub(c.failedAt) >= UnansweredRetry)
+}
+
+// isLost reports whether the message may have been read since it was last known not to be.
+func (r *receipt) isLost(l Listening) bool {
+	isHeard := !l.Since.IsZero() && !r.heardSince.IsZero() && !l.Since.After(r.heardSince)
+	return !isHeard && !r.recorded && r.readBy() == 0
+}
+
+// isProvable reports whether a counter may prove that the message is unread.
+func (r *receipt) isProvable() bool { return !r.group && !r.unprovable }
+
+// isDue reports whether the counter is to be asked for. One from before all routers were connected counts as not asked
+// for: the message may have been read since.
+func (r *receipt) isDue(l Listening, now time.Time) bool {
+	if r.age != nil || l.Since.IsZero() || !r.isLost(l) || !r.isProvable() {
+		return false
+	}
+	return r.counter == nil || r.counter.isDue(l, now)
+}
+
+// DueChats returns the chats of at most so many users whose counters are to be asked for, by user. Only messages that
+// are kept have their counters asked for.
+func (t *Tracker) DueChats(server types.NamespacedName, l Listening, now time.Time, users int) map[uint32][]Chat {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	due := map[uint32][]Chat{}
+	for c, ids := range t.pending {
+		if c.server != server || c.group || len(due) >= users && due[c.reader] == nil {
+			continue
+		}
+		for _, r := range ids {
+			if r.isDue(l, now) {
+				due[c.reader] = append(due[c.reader], Chat{User: c.reader, Sender: c.session})
+				break
+			}
+		}
+	}
+	return due
+}
+
+// proof is what an unread counter proves.
+type proof int
+
+const (
+	// proofNone: the message may have been read.
+	proofNone proof = iota
+	// proofPending: the latest message is not known yet.
+	proofPending
+	// proofUnread: the message was unread when the earlier counter was asked for.
+	proofUnread
+)
+
+// prove is for a receipt that is due. It compares the earlier counter of a chat with the id of its latest message: the
+// counter counts the last messages to the user, and the ids after the message are at least as many as the messages
+// after it. The latest id comes from a replica. So it is asked for later than the counter, by the replica lag.
+func (r *receipt) prove(c Counter, l Listening) proof {
+	switch {
+	case c.Count == 0:
+		return proofNone
+	case r.counter == nil || r.counter.at.Before(l.Since):
+		return proofPending
+	case c.Latest >= r.last && r.counter.count > c.Latest-r.last:
+		return proofUnread
+	}
+	return proofNone
+}
+
+// NoteCounter records what a counter proves of the messages of its chat. What was tracked after it was asked for stays
+// due.
+func (t *Tracker) NoteCounter(server types.NamespacedName, of Chat, c Counter, l Listening) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.pending[conversation{server: server, reader: of.User, session: of.Sender}] {
+		if !r.isDue(l, c.Asked) || r.since.After(c.Asked) {
+			continue
+		}
+		result := r.prove(c, l)
+		if result == proofUnread && !r.counter.at.After(t.droppedAt[server]) {
+			result = proofPending // a notify was dropped since
+		}
+		switch result {
+		case proofNone:
+			r.counter, r.unprovable = nil, true
+		case proofPending:
+			r.counter = &askedCounter{count: c.Count, at: c.Asked}
+		case proofUnread:
+			r.counter, r.heardSince = nil, r.counter.at
+		}
+	}
+}
+
+// NoteUnanswered records that the counters of chats could not be read.
+func (t *Tracker) NoteUnanswered(server types.NamespacedName, chats []Chat, asked time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, of := range chats {
+		for _, r := range t.pending[conversation{server: server, reader: of.User, session: of.Sender}] {
+			if r.counter == nil {
+				r.counter = &askedCounter{}
+			}
+			r.counter.failedAt = asked
+		}
+	}
+}
+
+// doubts are the recipients that may have read a message since they were last known not to have.
+type doubts struct {
+	// Of unprovable recipients that will never be known. Others wait for their counters.
+	unprovable, waiting int
+	// unanswered are those that wait because a router is not connected, or because db_proxy does not answer.
+	unanswered int
+}
+
+// doubts needs mu.
+func (all *resource) doubts(l Listening) (d doubts) {
+	for _, r := range all.receipts {
+		switch {
+		case !r.isLost(l):
+		case l.Since.IsZero():
+			d.waiting, d.unanswered = d.waiting+1, d.unanswered+1
+		case !r.isProvable():
+			d.unprovable++
+		default:
+			d.waiting++
+			if l.Silent || r.counter != nil && !r.counter.failedAt.IsZero() {
+				d.unanswered++
+			}
+		}
+	}
+	return d
+}
+
+// missed returns how many recipients may have read the message, or false while that is still being found out.
+func (all *resource) missed(d doubts, now time.Time) (count int, ok bool) {
+	since := all.known().lostSince
+	isOver := !since.IsZero() && now.Sub(since) >= LostGrace
+	return d.unprovable + d.waiting, d.waiting == 0 || isOver
+}
+
+// Missed returns how many recipients may have read a message, or false while that is still being found out.
+func (t *Tracker) Missed(m Message, l Listening, now time.Time) (count int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := t.resources[m.Key]
+	if all == nil || all.uid != m.UID {
+		return 0, true
+	}
+	return all.missed(all.doubts(l), now)
+}
+
+// UnknownMissed is what NoteShown is told of a status that was not written by this process.
+const UnknownMissed = -1
+
+// NoteShown records of how many recipients the status shows that they may have read a message.
+func (t *Tracker) NoteShown(m Message, missed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if all := t.resources[m.Key]; all != nil && all.uid == m.UID {
+		all.shownMissed = missed
+	}
+}
+
+// Review is what is known of the messages of a server that are kept.
+type Review struct {
+	// Unread messages were read by nobody unnoticed. MayBeRead are those that may have been read by some.
+	Unread, MayBeRead int
+	// Waiting messages wait for counters to be asked for, and Unanswered ones for a router or for db_proxy.
+	Waiting, Unanswered int
+	// Grace is how long the status of a message does not yet say that reads may be missed; 0: of none.
+	Grace time.Duration
+}
+
+// Review wakes the resources of a server that are kept if their status shows something else of missed reads than is
+// known.
+func (t *Tracker) Review(server types.NamespacedName, l Listening, now time.Time) (review Review) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, all := range t.resources {
+		if !all.kept || all.server != server {
+			continue
+		}
+		d, since := all.doubts(l), all.known().lostSince
+		switch {
+		case d.unanswered > 0 && since.IsZero():
+			since = now
+			all.note().lostSince = since
+		case d.unanswered == 0 && !since.IsZero():
+			since = time.Time{}
+			all.note().lostSince = since
+		}
+		missed, ok := all.missed(d, now)
+		switch {
+		case !ok && !since.IsZero():
+			grace := LostGrace - now.Sub(since)
+			if review.Grace == 0 || grace < review.Grace {
+				review.Grace = grace
+			}
+		case ok && missed != all.shownMissed && t.Wake != nil:
+			t.Wake(key)
+		}
+		if d.unanswered > 0 {
+			review.Unanswered++
+		}
+		switch {
+		case d.waiting > d.unanswered:
+			review.Waiting++
+		case d.waiting == 0 && d.unprovable > 0:
+			review.MayBeRead++
+		case d.waiting == 0:
+			review.Unread++
+		}
+	}
+	return review
+}
