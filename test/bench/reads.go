@@ -4,8 +4,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -21,8 +23,6 @@ import (
 const (
 	// waitingReads is how many messages wait to be read.
 	waitingReads = 10_000
-	// readsRetry is longer than the operator waits between two looks at a message.
-	readsRetry = 10 * time.Second
 	// noisePerSecond is how many read notifies come per second that concern none of them, noisePerWrite at a time.
 	noisePerSecond, noisePerWrite = 1000, 10
 	// noiseUsers is how many users read conversations with as many others. None has the id of a user of the bench.
@@ -45,8 +45,10 @@ func reads(ctx context.Context, w *world, r *report) {
 	w.multiply(ctx, pattern, copies{
 		batch: batch{namespace: namespace, prefix: "reads", n: waitingReads, users: w.o.users},
 	})
-	w.startReading(ctx, 1+waitingReads)
+	took, requests := w.startReading(ctx, 1+waitingReads)
 	r.add("reads_waiting_mb", w.operator.memory()-alone, 1)
+	r.add("reads_taken_up_s", took.Seconds(), 1)
+	r.add("reads_requests", float64(len(requests)), 0)
 
 	rest := w.use(ctx, nil, func() { w.sendNoise(ctx, 0) })
 	noise := w.use(ctx, nil, func() { w.sendNoise(ctx, noisePerSecond) })
@@ -63,29 +65,50 @@ func reads(ctx context.Context, w *world, r *report) {
 	})
 }
 
-// startReading starts an operator, and waits until it has confirmed that so many messages are unread. It reads each of
-// them twice at least, and none in the time of a retry after that.
-func (w *world) startReading(ctx context.Context, n int) {
-	from, before, since := w.audit.end(), 0, time.Now()
-	w.lead(ctx)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	framework.Must(framework.AwaitEvery(ctx, time.Second, fmt.Sprintf("the operator has looked after %d messages", n),
-		framework.Checked(func(context.Context) (string, bool) {
-			got := 0
-			for _, q := range w.audit.since(from) {
-				switch {
-				case q.statusWrite():
-					framework.Failf("the operator has written the status of %s, which has not changed", q.ObjectRef.Name)
-				case q.Verb == "get" && q.ObjectRef.Resource == messages:
-					got++
-				}
-			}
-			if got != before {
-				before, since = got, time.Now()
-			}
-			return fmt.Sprintf("%d requests for messages", got), got >= 2*n && time.Since(since) > readsRetry
-		})))
+// missedReads is what the operator logs when it knows which messages were read while it did not run.
+type missedReads struct {
+	Unread    int     `json:"unread"`
+	MaybeRead int     `json:"maybeRead"`
+	Counters  int     `json:"counters"`
+	Seconds   float64 `json:"seconds"`
+}
+
+// startReading starts an operator, and waits until it has confirmed that so many messages are unread. It returns how
+// long that took from the begin of its term, and the requests for messages. None of them writes a status.
+func (w *world) startReading(ctx context.Context, n int) (took time.Duration, requests []request) {
+	from, logged := w.audit.end(), len(w.log.String())
+	began := w.lead(ctx)
+	var m missedReads
+	until(ctx, fmt.Sprintf("the operator logs that %d messages are unread", n), func(context.Context) bool {
+		m = missedReadsIn(w.log.String()[logged:])
+		return m.Unread+m.MaybeRead >= n
+	})
+	took = time.Since(began)
+	if m.MaybeRead > 0 {
+		framework.Failf("%d messages may have been read, and nobody has read them", m.MaybeRead)
+	}
+	for _, q := range w.audit.since(from) {
+		if q.statusWrite() {
+			framework.Failf("the operator has written the status of %s, which has not changed", q.ObjectRef.Name)
+		}
+		if q.ObjectRef.Resource == messages {
+			requests = append(requests, q)
+		}
+	}
+	say("  %d messages are unread by %d counters after %.1f s; requests: %s",
+		m.Unread, m.Counters, took.Seconds(), tally(requests))
+	return took, requests
+}
+
+// missedReadsIn finds the last such line in a log.
+func missedReadsIn(log string) (m missedReads) {
+	const what = "looked for reads that were missed"
+	log = log[:strings.LastIndex(log, "\n")+1]
+	if at := strings.LastIndex(log, what); at >= 0 {
+		line, _, _ := strings.Cut(log[at+len(what):], "\n")
+		framework.Mustf(json.Unmarshal([]byte(line), &m), "read the log about reads that were missed")
+	}
+	return m
 }
 
 // sendNoise is a message server that tells a router for scaleWatch what its users read.

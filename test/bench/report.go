@@ -50,6 +50,8 @@ var bars = map[string]bar{
 	"idle_cpu_ms_100k":         {limit: 50, beyond: "idle_cpu_ms_empty"},
 	"order_violations":         {limit: 0},
 	"reads_waiting_mb":         {limit: 20},
+	"reads_taken_up_s":         {limit: 60},
+	"reads_requests":           {limit: 300},
 	"read_noise_cpu":           {limit: 3},
 	"groups_race_ratio":        {limit: 2},
 	"schedules_ratio":          {limit: 1.2},
