@@ -4,6 +4,7 @@ package devserver
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -88,4 +89,37 @@ func TestRead(t *testing.T) {
 	}
 	crossSite := map[string]string{"Sec-Fetch-Site": "cross-site"}
 	callInbox(t, s, http.MethodPost, "/api/reads", `{"user":3,"session":"user:1:3"}`, crossSite, 403)
+}
+
+// TestReadMarks: the inbox shows who has read a message since the start, up to where, and not its sender.
+func TestReadMarks(t *testing.T) {
+	s := start(t, nil)
+	db := dial(t, s.DBProxyAddr())
+	for range 3 {
+		db.text(1, 1, 3, single, "to 3")
+		db.text(1, 1, 7, groupText, "to the group")
+	}
+	db.settle()
+	marks := func(session string) string {
+		_, answer := callInbox(t, s, http.MethodGet, "/api/messages?session="+session, "", nil, 200)
+		var messages []struct {
+			ReadBy []uint32 `json:"readBy"`
+		}
+		if err := json.Unmarshal([]byte(answer), &messages); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(messages)
+	}
+	read := func(request string) { callInbox(t, s, http.MethodPost, "/api/reads", request, nil, 200) }
+	equal(t, "before", "[{[]} {[]} {[]}]", marks("user:1:3"))
+	read(`{"user":3,"session":"user:1:3","upTo":2}`)
+	read(`{"user":1,"session":"user:1:3"}`)
+	read(`{"user":3,"session":"user:1:3","upTo":1}`)
+	equal(t, "up to one", "[{[3]} {[3]} {[]}]", marks("user:1:3"))
+	read(`{"user":3,"session":"group:7"}`)
+	read(`{"user":2,"session":"group:7"}`)
+	db.text(1, 1, 7, groupText, "to the group")
+	db.settle()
+	equal(t, "a group", "[{[2 3]} {[2 3]} {[2 3]} {[]}]", marks("group:7"))
+	equal(t, "all chats of a user", "[{[3]} {[3]} {[]}]", marks("user:3"))
 }

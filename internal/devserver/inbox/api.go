@@ -110,6 +110,7 @@ func (i *Inbox) messages(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	messages, err := i.options.Reader.decrypt(rows())
+	i.marks.show(messages)
 	i.replyOr(w, messages, err)
 }
 

@@ -48,6 +48,7 @@ type Inbox struct {
 	address string
 	server  *http.Server
 	streams chan struct{} // one per open event stream
+	marks   readMarks
 	wg      sync.WaitGroup
 	cancel  context.CancelFunc
 }

@@ -33,6 +33,8 @@ type Message struct {
 	AudioSeconds uint32
 	// Routed is how often the router has relayed the message.
 	Routed int
+	// ReadBy are the users, other than the sender, who have read it since the start.
+	ReadBy []uint32
 	// Raw is the content column.
 	Raw []byte
 }
@@ -83,24 +85,25 @@ func (r *Reader) decrypt(rows []store.Message, err error) ([]Message, error) {
 // MarshalJSON writes the message as /api/messages shows it.
 func (m Message) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		ID            uint32 `json:"id"`
-		Row           int64  `json:"row"`
-		Session       string `json:"session"`
-		From          uint32 `json:"from"`
-		To            uint32 `json:"to"`
-		Type          string `json:"type"`
-		CreateTime    uint32 `json:"createTime"`
-		StoredAt      string `json:"storedAt"`
-		Text          string `json:"text"`
-		Undecryptable bool   `json:"undecryptable,omitempty"`
-		Token         string `json:"token,omitempty"`
-		AudioSeconds  uint32 `json:"audioSeconds,omitempty"`
-		Routed        int    `json:"routed"`
-		RawLength     int    `json:"rawBase64Length"`
+		ID            uint32   `json:"id"`
+		Row           int64    `json:"row"`
+		Session       string   `json:"session"`
+		From          uint32   `json:"from"`
+		To            uint32   `json:"to"`
+		Type          string   `json:"type"`
+		CreateTime    uint32   `json:"createTime"`
+		StoredAt      string   `json:"storedAt"`
+		Text          string   `json:"text"`
+		Undecryptable bool     `json:"undecryptable,omitempty"`
+		Token         string   `json:"token,omitempty"`
+		AudioSeconds  uint32   `json:"audioSeconds,omitempty"`
+		Routed        int      `json:"routed"`
+		ReadBy        []uint32 `json:"readBy,omitempty"`
+		RawLength     int      `json:"rawBase64Length"`
 	}{
 		m.MsgID, m.Row, m.Session, m.From, m.To, typeName(m.Type), m.CreateTime,
 		m.StoredAt.UTC().Format(time.RFC3339Nano), m.Text, m.Undecryptable, m.Token, m.AudioSeconds, m.Routed,
-		rawLength(m),
+		m.ReadBy, rawLength(m),
 	})
 }
 

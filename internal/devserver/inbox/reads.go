@@ -49,7 +49,11 @@ func (i *Inbox) read(w http.ResponseWriter, r *http.Request) {
 		err = i.options.Reader.Read(asked.User, session)
 	}
 	if err == nil {
+		err = i.marks.add(i.options.Reader, session, asked.User, notify.GetMsgId())
+	}
+	if err == nil {
 		i.options.Read(notify)
+		i.options.Changes.Notify()
 	}
 	asked.UpTo = notify.GetMsgId()
 	i.replyOr(w, asked, err)

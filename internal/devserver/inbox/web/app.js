@@ -133,9 +133,10 @@ function drawReaders(messages) {
   const session = state.session, last = messages.at(-1)?.row;
   const [kind, id] = session.split(":");
   const both = parties(session);
+  const hasRead = (user) => messages.at(-1).readBy?.includes(user) || state.read.get(`${session} ${user}`) === last;
   let users = kind === "group" ? state.groups.get(Number(id))?.members || [] : both.length === 2 ? both : [];
   if (last === undefined) users = [];
-  const all = users.map((user) => ({ user, name: names.user(user), done: state.read.get(`${session} ${user}`) === last }));
+  const all = users.map((user) => ({ user, name: names.user(user), done: hasRead(user) }));
   const key = JSON.stringify([session, last, all]);
   if ($("readers").dataset.key === key) return; // what is there may have the focus
   $("readers").dataset.key = key;
@@ -172,7 +173,7 @@ function drawMessages(messages) {
     if (of !== today) items.push(day(m));
     today = of;
     const n = copies.get(copyKey(m)) || 1;
-    const key = JSON.stringify([m.row, m.routed, n, names.user(m.from), names.user(m.to)]);
+    const key = JSON.stringify([m.row, m.routed, m.readBy, n, names.user(m.from), names.user(m.to)]);
     items.push(old.get(key) || message(m, names, { recipient, copies: n, key }));
   }
   const box = $("scroll");

@@ -4,6 +4,7 @@
 
 const IMAGE = /&\$#@~\^@\[\{:([\s\S]*?):\}\]&\$~@#@/g;
 const COLOURS = 8;
+const MANY = 3; // readers
 
 /** el creates an element with a class, and text or children. */
 function el(tag, className, ...children) {
@@ -109,6 +110,14 @@ function routedBadge(m) {
   return badge("repeated", `Pushed ${m.routed}×`, "Relayed more than once: open chats on iOS and Android show it as often");
 }
 
+/** readBadge says who has read a message, by name if they are few. */
+function readBadge(m, names) {
+  const readers = (m.readBy || []).map(names.user);
+  if (readers.length === 0) return badge("unread", "Unread", "Nobody but its sender has read it since teamtalk-dev was started");
+  const who = readers.length > MANY ? `${readers.length} users` : readers.join(", ");
+  return badge("read", `✓ Read by ${who}`, readers.join(", "));
+}
+
 /** message returns the list item of one message; names turns ids into names. */
 function message(m, names, options) {
   const when = new Date(m.createTime * 1000);
@@ -121,7 +130,7 @@ function message(m, names, options) {
     who.append(el("span", "to", "→ ", to));
   }
   who.append(time);
-  const marks = el("div", "marks", routedBadge(m));
+  const marks = el("div", "marks", routedBadge(m), readBadge(m, names));
   if (options.copies > 1) marks.append(badge("repeated", `Stored ${options.copies}×`, "The same message is stored more than once in this conversation"));
   if (m.undecryptable) marks.append(badge("broken", "Undecryptable"));
   marks.append(el("span", "meta", `msg_id ${m.id === 0xffffffff ? "0xFFFFFFFF" : m.id}`));
