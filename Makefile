@@ -30,7 +30,7 @@ RELEASE_TOOL := go tool -modfile=$(CURDIR)/hack/tools/release/go.mod
 HUGO := go tool -modfile=$(CURDIR)/hack/tools/hugo/go.mod hugo
 GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/tools/lint/go.mod golangci-lint
 # Separate modules keep the tools' dependencies out of the operator's go.mod.
-MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/cosign hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/hugo hack/tools/lint hack/tools/release
+MODULES := . hack/controlplane hack/image hack/tools hack/tools/alertmanager hack/tools/cosign hack/tools/flux hack/tools/helm hack/tools/helm3 hack/tools/hugo hack/tools/krew hack/tools/lint hack/tools/release
 # The modules with Go code. The others only pin versions.
 GO_MODULES := . hack/tools hack/image
 # The flags are those of kube-apiserver's build, so that both share compiled packages.

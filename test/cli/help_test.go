@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"sigs.k8s.io/yaml"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	plugin "github.com/teamtalk-io/teamtalk-operator/internal/cli"
@@ -108,52 +107,4 @@ func TestCompletion(t *testing.T) {
 
 func containsAll(got, want []string) bool {
 	return !slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(got, w) })
-}
-
-// TestKrewManifest checks the manifest that a release fills in.
-func TestKrewManifest(t *testing.T) {
-	t.Parallel()
-	b, err := os.ReadFile(filepath.Join(world.Root, "hack", "krew", "teamtalk.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	filled := strings.NewReplacer("${VERSION}", "1.2.3").Replace(string(b))
-	for _, platform := range []string{"LINUX_AMD64", "LINUX_ARM64", "DARWIN_AMD64", "DARWIN_ARM64", "WINDOWS_AMD64"} {
-		filled = strings.ReplaceAll(filled, "${SHA256_"+platform+"}", strings.Repeat("0", 64))
-	}
-	if strings.Contains(filled, "${") {
-		t.Errorf("a placeholder is unknown: %s", filled)
-	}
-	var m struct {
-		APIVersion, Kind string
-		Metadata         struct{ Name string }
-		Spec             struct {
-			Version, Homepage, ShortDescription, Description, Caveats string
-			Platforms                                                 []struct {
-				URI, SHA256, Bin string
-				Selector         struct{ MatchLabels struct{ OS, Arch string } }
-				Files            []struct{ From, To string }
-			}
-		}
-	}
-	if err := yaml.UnmarshalStrict([]byte(filled), &m); err != nil {
-		t.Fatal(err)
-	}
-	if m.APIVersion != "krew.googlecontainertools.github.com/v1alpha2" || m.Kind != "Plugin" || m.Metadata.Name != "teamtalk" ||
-		m.Spec.Version != "v1.2.3" || m.Spec.Homepage == "" || m.Spec.Description == "" || len(m.Spec.ShortDescription) > 50 {
-		t.Errorf("%+v", m)
-	}
-	for _, p := range m.Spec.Platforms {
-		bin := "kubectl-teamtalk"
-		if p.Selector.MatchLabels.OS == "windows" {
-			bin += ".exe"
-		}
-		want := "/v1.2.3/kubectl-teamtalk-1.2.3-" + p.Selector.MatchLabels.OS + "-" + p.Selector.MatchLabels.Arch + ".tar.gz"
-		if p.Bin != bin || len(p.SHA256) != 64 || !strings.HasPrefix(p.URI, "https://") || !strings.HasSuffix(p.URI, want) {
-			t.Errorf("%+v, want %s", p, want)
-		}
-	}
-	if len(m.Spec.Platforms) != 5 {
-		t.Errorf("%d platforms", len(m.Spec.Platforms))
-	}
 }
