@@ -34,9 +34,15 @@ func Run(ctx context.Context, args []string, streams genericclioptions.IOStreams
 	log.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
 	a := kube.NewAccess(streams)
-	c := NewCommand(a)
-	c.SetArgs(commandArgs(args))
+	c, args := NewCommand(a), commandArgs(args)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		visit(c, kube.CompleteFlags)
+	}
+	c.SetArgs(args)
 	err := c.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil && kube.Code(err) == kube.CodeError {
+		err = kube.Errorf(kube.CodeInterrupted, "interrupted")
+	}
 	if err != nil {
 		fmt.Fprintf(streams.ErrOut, "error: %s\n", a.Explain(err))
 	}
@@ -63,7 +69,7 @@ func NewCommand(a *kube.Access) *cobra.Command {
 	c.SetIn(a.In)
 	c.SetOut(a.Out)
 	c.SetErr(a.ErrOut)
-	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return kube.UsageError(err) })
+	c.SetFlagErrorFunc(kube.FlagError)
 	a.AddFlags(c.PersistentFlags())
 	a.RegisterCompletions(c)
 	c.AddCommand(
@@ -72,23 +78,42 @@ func NewCommand(a *kube.Access) *cobra.Command {
 		server.NewUsersCommand(a), server.NewGroupsCommand(a),
 		receiver.NewRenderCommand(a), receiver.NewTestCommand(a),
 	)
-	rejectUnknown(c)
+	visit(c, checkArgs)
 	return c
 }
 
-// rejectUnknown makes commands that only group others refuse what is none of these.
-func rejectUnknown(c *cobra.Command) {
-	c.Flags().SortFlags = false
+// visit calls a function with a command and all below it.
+func visit(c *cobra.Command, do func(*cobra.Command)) {
+	do(c)
 	for _, sub := range c.Commands() {
-		rejectUnknown(sub)
+		visit(sub, do)
 	}
+}
+
+// checkArgs makes a command refuse empty values, and one that only groups others what is none of these.
+func checkArgs(c *cobra.Command) {
+	c.Flags().SortFlags = false
+	check := c.Args
 	if c.HasSubCommands() {
-		c.Args = func(c *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return kube.Usagef("%q has no command %q; see --help", c.CommandPath(), args[0])
-			}
-			return nil
-		}
+		c.SuggestionsMinimumDistance = 2
 		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		check = rejectUnknown
 	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := kube.CheckEmpty(c, args); err != nil || check == nil {
+			return err
+		}
+		return check(c, args)
+	}
+}
+
+func rejectUnknown(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	advice := "see --help"
+	if similar := c.SuggestionsFor(args[0]); len(similar) > 0 {
+		advice = "did you mean \"" + strings.Join(similar, "\" or \"") + "\"?"
+	}
+	return kube.Usagef("%q has no command %q: %s", c.CommandPath(), args[0], advice)
 }

@@ -72,6 +72,10 @@ func TestCompletion(t *testing.T) {
 	x.Declare("announce-1", "Hello")
 	x.Declare("announce-2", "Hello")
 	x.receiver("alerts", v1alpha1.ReceiverAlertmanager, nil)
+	x.Create(&v1alpha1.TeamTalkGroup{
+		ObjectMeta: x.Named("crew"),
+		Spec:       v1alpha1.TeamTalkGroupSpec{ServerRef: &v1alpha1.ServerReference{Name: "none"}, DisplayName: "Crew"},
+	})
 	link := filepath.Join(x.home, "kubectl_complete-teamtalk")
 	x.Must(os.Symlink(world.plugin, link))
 	tests := map[string]struct{ args, want []string }{
@@ -84,6 +88,9 @@ func TestCompletion(t *testing.T) {
 		"namespaces":    {[]string{"status", "-n", x.Namespace}, []string{x.Namespace}},
 		"contexts":      {[]string{"status", "--context", ""}, []string{"x"}},
 		"formats":       {[]string{"history", "-o", ""}, []string{"json", "yaml", "wide"}},
+		"groups":        {[]string{"send", "--to-group-ref", ""}, []string{"crew"}},
+		"no files":      {[]string{"send", "--to-user-name", ""}, nil},
+		"flags":         {[]string{"send", "--to-group-r"}, []string{"--to-group-ref"}},
 	}
 	for title, tc := range tests {
 		t.Run(title, func(t *testing.T) {
@@ -97,6 +104,10 @@ func TestCompletion(t *testing.T) {
 				if word, _, _ := strings.Cut(strings.TrimSpace(line), "\t"); word != "" && !strings.HasPrefix(word, ":") {
 					got = append(got, word)
 				}
+			}
+			// Without the directive, shells suggest files.
+			if strings.Contains(r.out, "`") || !strings.Contains(r.out, "\n:4\n") && !strings.HasPrefix(r.out, ":4\n") {
+				t.Errorf("%q shows %q", args, r.out)
 			}
 			if !containsAll(got, tc.want) || len(tc.want) == 0 && len(got) > 0 {
 				t.Errorf("%q suggests %q, want %q", args, got, tc.want)

@@ -221,7 +221,16 @@ func TestNoCluster(t *testing.T) {
 		runPlugin(t, dir, empty, "", args...).want(1, `the cluster of context "x" has no TeamTalk resources`, "install the operator")
 	}
 	runPlugin(t, dir, kubeconfig("down", "https://127.0.0.1:1"), "", "servers").want(1, "cannot be reached", "connection refused")
-	runPlugin(t, dir, filepath.Join(dir, "none"), "", "servers").want(1)
+	runPlugin(t, dir, filepath.Join(dir, "none"), "", "servers").want(1, "there is no cluster to talk to", "KUBECONFIG")
+	runPlugin(t, dir, empty, "", "servers", "--kubeconfig", filepath.Join(dir, "none")).want(1, "cannot be read", "correct --kubeconfig")
+	distrusting := plane.Config()
+	distrusting.CAData = world.Plane.Config().CAData
+	untrusted := filepath.Join(dir, "untrusted")
+	if err := framework.WriteKubeconfig(untrusted, distrusting); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing was sent, so nothing was created.
+	runPlugin(t, dir, untrusted, "", "send", "--to-user", "2", "hello").want(1, "cannot be reached", "failed to verify certificate")
 	runPlugin(t, dir, empty, "", "servers", "--context", "nowhere").want(1, `"nowhere"`)
 }
 

@@ -37,13 +37,33 @@ func TestStatus(t *testing.T) {
 	file := x.writeFile("hello.yaml", "apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkMessage\nmetadata: {name: hello}\n"+
 		"spec: {to: {users: [2]}, content: {text: Hello}}\n")
 	x.run("status", "-f", file).want(0, "/hello: delivered")
+	others := x.writeFile("others.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n---\n"+
+		"apiVersion: teamtalk.io/v1alpha1\nkind: TeamTalkMessage\nmetadata: {name: goodbye, namespace: "+x.Namespace+"}\n")
+	if r := x.run("status", "-f", file+","+others).want(0, "/hello: delivered", "/goodbye: delivered"); strings.Contains(r.out, "Secret") {
+		t.Error(r.out)
+	}
+	runPlugin(t, x.home, world.kubeconfigs[owner], "", "status", "-f", others).want(0, x.Namespace+"/goodbye: delivered")
+	runPlugin(t, x.home, world.kubeconfigs[owner], "", "status", "-n", "default", "-f", others).want(2,
+		`of namespace "`+x.Namespace+`": leave out -n default`)
+	secret := x.writeFile("secret.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n")
+	x.run("status", "-f", secret).want(1, "there is no TeamTalkMessage")
+	noKind := x.writeFile("nokind.json", `{"a": "`+strings.Repeat("very long ", 100)+`"}`)
+	if r := x.run("status", "-f", noKind).want(1, "nokind.json"); len(r.err) > 400 {
+		t.Errorf("an error of %d bytes", len(r.err))
+	}
 
 	x.run("status", "nope").want(1, `has no TeamTalkMessage "nope"`, `namespace "`+x.Namespace+`"`, "kubectl get teamtalkmessages -A")
 	x.run("status", "-l", "app=none").want(1, "no TeamTalkMessage", "app=none")
 	x.run("status").want(2, "-l SELECTOR")
 	x.run("status", "hello", "-l", "app=build").want(2, "one of these")
 	x.run("status", "hello", "-w", "-o", "json").want(2, "--watch shows a table")
-	x.run("status", "tts/default").want(1, "is not a TeamTalkMessage")
+	x.run("status", "tts/default").want(2, "is not a TeamTalkMessage")
+	x.run("status", "-l", "app in").want(2, `"app in" is not a label selector`)
+	x.run("status", "-l", "").want(2, "--selector is given an empty value")
+	x.run("status", "nope", "hello", "neither").want(1, "/hello: delivered", `has no TeamTalkMessage "nope", "neither"`)
+	if r := x.run("status", "hello", "goodbye", "-o", "name").want(0); r.out != "teamtalkmessage.teamtalk.io/hello\nteamtalkmessage.teamtalk.io/goodbye\n" {
+		t.Errorf("-o name shows %q", r.out)
+	}
 }
 
 // TestStatusOfReads: a watch goes on until a readPolicy is not due any more.
@@ -105,6 +125,8 @@ func TestRetryAndResend(t *testing.T) {
 	x.CheckRows(2)
 	x.run("retry", "partly").want(1, "is delivered, there is nothing to retry", "resend partly")
 	x.run("retry", "nope").want(1, `has no TeamTalkMessage "nope"`)
+	x.run("resend", "partly", "--dry-run", "server").want(2, "use --dry-run=server")
+	x.run("resend", "teamtalkmessage.teamtalk.io/partly", "--dry-run").want(0, "created (dry run)")
 	x.run("resend", "partly", "--failed").want(1, "no recipient of message partly has failed")
 
 	x.runAs(member, "", "resend", "partly").want(0, "teamtalkmessage.teamtalk.io/partly-", "delivered to user "+text(x.Alice))

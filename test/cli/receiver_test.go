@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -62,7 +63,8 @@ func TestReceiver(t *testing.T) {
 		})
 	}
 	x.CheckRows(len(tests))
-	x.run("test", "receiver", "token", "-f", x.home+"/token.json", "--gateway", world.gateway).want(0, "accepted: 0 messages, 1 posted before")
+	x.run("test", "receiver", "token", "-f", x.home+"/token.json", "--gateway", world.gateway).want(0,
+		"accepted: 0 messages, 1 posted before", "makes no other message for 300 s")
 	x.CheckRows(len(tests))
 }
 
@@ -86,6 +88,7 @@ func TestReceiverMistakes(t *testing.T) {
 	post("alerts", "-f", "-").want(1, "refused the body with status 400")
 	post("alerts", "--gateway", "http://127.0.0.1:1").want(1, "the gateway at 127.0.0.1:1 cannot be reached from here")
 	post("alerts", "--gateway", "127.0.0.1:8400").want(2, "is not a URL")
+	post("alerts", "--gateway", world.gateway+"/v1").want(1, "has no such receiver", "without a path")
 	x.run("test", "receiver", "alerts", "-f", file).want(2, "--gateway is required", "kubectl port-forward")
 	x.run("test", "receiver", "alerts", "--dry-run").want(2, "-f is required")
 	x.run("test", "receiver").want(2, "the name of a TeamTalkReceiver")
@@ -105,5 +108,12 @@ func TestRender(t *testing.T) {
 	samples := world.Root + "/config/samples/"
 	runPlugin(t, t.TempDir(), "/nowhere", "", "render", "--receiver", samples+"receiver-alertmanager.yaml",
 		"--payload", samples+"receiver-payload.json").want(0, "Message: alerts-", "FIRING")
+	receiver, err := os.ReadFile(samples + "receiver-alertmanager.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runPlugin(t, t.TempDir(), "/nowhere", string(receiver), "render", "--receiver", "-",
+		"--payload", samples+"receiver-payload.json").want(0, "Message: alerts-")
 	runPlugin(t, t.TempDir(), "/nowhere", "", "render").want(2, "--receiver and --payload are required")
+	runPlugin(t, t.TempDir(), "/nowhere", "", "render", "--receiver", "-", "--payload", "-").want(2, "there is one standard input")
 }

@@ -42,7 +42,7 @@ func TestSend(t *testing.T) {
 		*m.Status.SenderID != v1alpha1.UserID(x.Mate) {
 		t.Errorf("%+v", m)
 	}
-	x.run("send", "--to-user", alice, "--name", "once", "Hello").want(1, `"once" already exists`, "choose another name")
+	x.run("send", "--to-user", alice, "--name", "once", "Hello").want(1, `"once" already exists`, "choose another --name")
 	if r := x.run("send", "--to-user", alice, "-o", "name", "Hello").want(0); strings.Count(r.out, "\n") != 1 {
 		t.Errorf("-o name shows %q", r.out)
 	}
@@ -80,10 +80,19 @@ func TestSendMistakes(t *testing.T) {
 		"a text without quotes":    {[]string{"--to-user", alice, "Hello", "world"}, 2, []string{"put quotes around it"}},
 		"a text and a file":        {[]string{"--to-user", alice, "-f", "-", "Hello"}, 2, []string{"not both"}},
 		"an empty text":            {[]string{"--to-user", alice, " "}, 2, []string{"the text is empty"}},
-		"a name as an id":          {[]string{"--to-user", "zhang.san", "Hello"}, 2, []string{`invalid argument "zhang.san" for "--to-user" flag: an id is a number from 1; for a name, use the flag that ends in -name`}},
+		"a name as an id":          {[]string{"--to-user", "zhang.san", "Hello"}, 2, []string{`invalid argument "zhang.san" for "--to-user" flag: an id is a number from 1 to 2147483647: for a name, use --to-user-name`}},
 		"a negative id":            {[]string{"--to-user", "-2", "Hello"}, 2, []string{"an id is a number from 1"}},
 		"a file that is not there": {[]string{"--to-user", alice, "-f", missing}, 1, []string{"nowhere"}},
-		"an unknown flag":          {[]string{"--to", alice, "Hello"}, 2, []string{"unknown flag: --to"}},
+		"an unknown flag":          {[]string{"--to", alice, "Hello"}, 2, []string{"unknown flag: --to", `see "kubectl teamtalk send --help"`}},
+		"an id that is too high":   {[]string{"--to-user", "4294967295", "Hello"}, 2, []string{"from 1 to 2147483647"}},
+		"an id twice":              {[]string{"--to-user", alice, "--to-user", alice, "Hello"}, 2, []string{alice + " is given twice"}},
+		"a name of a sender":       {[]string{"--to-user", alice, "--sender", "anna", "Hello"}, 2, []string{"from 1 to 2147483647: see"}},
+		"an unset variable":        {[]string{"--to-user", alice, ""}, 2, []string{"an argument of", "is empty"}},
+		"a key that is not set":    {[]string{"--to-user", alice, "--idempotency-key", "", "Hello"}, 2, []string{"--idempotency-key is given an empty value"}},
+		"a name that is not set":   {[]string{"--to-user", alice, "--to-user-name", "", "Hello"}, 2, []string{"--to-user-name is given an empty value"}},
+		"a comma too many":         {[]string{"--to-group-name", "oncall,", "Hello"}, 2, []string{"--to-group-name is given an empty value"}},
+		"a dry run with a space":   {[]string{"--to-user", alice, "--dry-run", "server", "Hello"}, 2, []string{"use --dry-run=server"}},
+		"days":                     {[]string{"--to-user", alice, "--ttl", "1d", "Hello"}, 2, []string{"use a duration such as 90s or 24h"}},
 		"an unknown format":        {[]string{"--to-user", alice, "-o", "table", "Hello"}, 2, []string{"json, yaml, name"}},
 		"no time":                  {[]string{"--to-user", alice, "--timeout", "0s", "Hello"}, 2, []string{"--wait=false"}},
 		"half a second":            {[]string{"--to-user", alice, "--ttl", "1.5s", "Hello"}, 2, []string{"whole seconds"}},
@@ -102,7 +111,8 @@ func TestSendMistakes(t *testing.T) {
 			r.want(tc.wantCode, tc.want...)
 		})
 	}
-	x.run("sned").want(2, `has no command "sned"`)
+	x.run("sned").want(2, `has no command "sned": did you mean "send"?`)
+	x.run("version").want(2, `has no command "version": see --help`)
 	x.runAs(owner, "a\x00b", "send", "--to-user", alice, "-f", "-").want(2, "NUL byte")
 	x.runAs(owner, "a\xff", "send", "--to-user", alice, "-f", "-").want(2, "not UTF-8")
 }

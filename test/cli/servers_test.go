@@ -46,7 +46,11 @@ func TestServers(t *testing.T) {
 	}
 	x.run("servers", "-A", "-o", "wide").want(0, x.TeamTalk.DBProxyAddr(), "127.0.0.1:1")
 	x.run("servers", "default", "-o", "name").want(0, "teamtalkserver.teamtalk.io/default")
-	x.run("servers", "nope").want(1, `has no TeamTalkServer "nope"`, "servers -A")
+	if r := x.run("servers", "-o", "name").want(0); r.out != "teamtalkserver.teamtalk.io/default\nteamtalkserver.teamtalk.io/down\n" {
+		t.Errorf("-o name shows %q", r.out)
+	}
+	x.run("servers", "nope").want(1, `has no TeamTalkServer "nope", and has "default", "down": correct the name`, "servers -A")
+	x.run("users", "--server", "nope").want(1, `has no TeamTalkServer "nope", and has "default", "down": use --server`)
 	x.run("servers", "default", "-A").want(2, "leave out --all-namespaces")
 	x.runAs(gatewayUser, "", "servers").want(1, "forbidden", "ask for this permission")
 	runPlugin(t, x.home, world.kubeconfigs[owner], "", "servers", "-n", "default").want(0, `namespace "default" has no TeamTalkServer`)
@@ -62,7 +66,12 @@ func TestDirectory(t *testing.T) {
 		t.Errorf("it shows others: %s", r.out)
 	}
 	x.run("users", "USER"+alice).want(1, "no user has the login name", "similar ones: "+name(x.Alice))
-	x.run("users", "x-nobody").want(1, `no user has the login name "x-nobody"`)
+	x.run("users", "x-nobody").want(1, `no user has the login name "x-nobody": "kubectl teamtalk users" lists them`)
+	if r := x.run("users", alice).want(0, name(x.Alice)); strings.Contains(r.out, name(x.Bob)) {
+		t.Errorf("an id shows others: %s", r.out)
+	}
+	x.run("users", "").want(2, "is empty")
+	x.run("groups", text(x.OnCall)).want(0, "oncall")
 	var users []struct {
 		ID   uint32
 		Name string
@@ -78,12 +87,14 @@ func TestDirectory(t *testing.T) {
 	x.run("groups", "oncall", "-o", "wide").want(0, text(x.OnCall), "CREATOR")
 	x.run("groups", "nope", "-o", "yaml").want(1, `no group of the sender has the name "nope"`)
 	x.run("groups", "--sender", text(x.Mate)).want(0, "is a member of no group")
-	x.run("groups", "--sender", alice).want(1, "is not a sender of TeamTalkServer")
+	x.run("groups", "--sender", alice).want(1, "is not a sender of TeamTalkServer", "use one of its senders "+text(x.Bot)+", "+text(x.Mate))
 	x.run("users", "a", "b").want(2, `unexpected argument "b"`)
 	x.run("users", "--server", "nope").want(1, `has no TeamTalkServer "nope"`)
 	x.run("users", "--db-proxy", "127.0.0.1").want(2, "use host:port")
 	x.run("users", "--db-proxy", "127.0.0.1:1").want(1, "db_proxy 127.0.0.1:1 cannot be reached from here", "connection refused",
 		"kubectl port-forward and --db-proxy")
+	x.run("users", "--db-proxy", x.TeamTalk.RouterAddr()).want(1, "is connected and does not answer: is it the port of db_proxy_server")
+	x.run("users", "--db-proxy", strings.TrimPrefix(strings.TrimSuffix(x.TeamTalk.InboxURL(), "/"), "http://")).want(1, "ends the connection instead of an answer")
 }
 
 // TestDirectoryUnreachable: the way to db_proxy of the server is replaced.
@@ -130,6 +141,7 @@ func TestHistory(t *testing.T) {
 	x.run("history", "--group", text(x.Closed)).want(1, "is not a member of group")
 	x.run("history", "--user", alice, "--sender", text(x.Bob)).want(1, "is not a sender of TeamTalkServer")
 	x.run("history").want(2, "--user ID")
+	x.run("history", alice).want(2, "--user ID")
 	x.run("history", "--user", alice, "--group", "7").want(2, "whose conversation?")
 	x.run("history", "--user", alice, "--limit", "5000").want(2, "--limit must be 1 to 1000")
 
@@ -175,6 +187,7 @@ func TestDoctor(t *testing.T) {
 	x.runAs(member, "", "doctor").want(0, "warn  key", "may not read Secret", "warn  lease", "ok    db_proxy")
 	x.run("doctor", "--db-proxy", "127.0.0.1:1").want(1, "fail  db_proxy", "connection refused", "1 of")
 	x.run("doctor", "--router", "127.0.0.1:1").want(1, "fail  router", "connection refused")
+	x.run("doctor", "--router", "localhost").want(2, `--router "localhost" is not an address`)
 	x.run("doctor", "--server", "nope").want(1, `has no TeamTalkServer "nope"`)
 	x.run("doctor", "now").want(2, `unexpected argument "now"`)
 
@@ -184,6 +197,19 @@ func TestDoctor(t *testing.T) {
 	x.Delete(secret)
 	x.AwaitServer("without a key", func(s *v1alpha1.TeamTalkServer) bool { return conditionIs(s, v1alpha1.ConditionKeyLoaded, "False") })
 	x.run("doctor").want(1, "fail  operator", "KeyNotFound", "fail  key", `has no Secret "teamtalk"`)
+}
+
+// TestUnknownSender: nothing can be read in the name of a user who does not exist.
+func TestUnknownSender(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t, func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = 77777777 })
+	for _, args := range [][]string{{"groups"}, {"history", "--user", text(x.Alice)}, {"history", "--group", text(x.OnCall)}} {
+		x.run(args...).want(1, "db_proxy shows no user 77777777", "correct spec.senders")
+	}
+	x.run("users").want(0, name(x.Alice))
+	if r := x.run("doctor").want(1, "fail  directory", "sender 77777777 does not exist"); strings.Contains(r.out, "read path") {
+		t.Errorf("it reads in the name of nobody: %s", r.out)
+	}
 }
 
 // TestDoctorOfWrongServer names a sender that does not exist, and takes a db_proxy for a router.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -68,6 +69,20 @@ func (a *Access) RegisterCompletions(c *cobra.Command) {
 	}
 	_ = c.RegisterFlagCompletionFunc("namespace", namespaces) // AddFlags adds both
 	_ = c.RegisterFlagCompletionFunc("context", contexts)
+}
+
+// fileFlags are the flags whose values are files.
+var fileFlags = []string{"filename", "payload", "receiver"}
+
+// CompleteFlags has the shell suggest no files for flags of a command whose values are none. Usages lose their
+// backquotes, which only help understands.
+func CompleteFlags(c *cobra.Command) {
+	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if _, isSet := c.GetFlagCompletionFunc(f.Name); !isSet && !slices.Contains(fileFlags, f.Name) {
+			_ = c.RegisterFlagCompletionFunc(f.Name, cobra.NoFileCompletions) // the flag exists
+		}
+		_, f.Usage = pflag.UnquoteUsage(f)
+	})
 }
 
 func withPrefix(names []string, prefix string) []string {

@@ -5,12 +5,14 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -70,20 +72,23 @@ func (a *Access) explain(err error) string {
 	}
 	status, _ := errors.AsType[*apierrors.StatusError](err)
 	request, isRequest := errors.AsType[*url.Error](err)
+	file, isFile := errors.AsType[*fs.PathError](err)
 	switch {
-	case clientcmd.IsEmptyConfig(err):
-		return "there is no cluster to talk to: set KUBECONFIG, or use --kubeconfig FILE"
+	case clientcmd.IsEmptyConfig(err), isRequest && status == nil && a.hasNoCluster():
+		return "there is no cluster to talk to: set KUBECONFIG to a file that exists, or use --kubeconfig FILE"
+	case isFile && file.Path == *a.Config.KubeConfig:
+		return fmt.Sprintf("the kubeconfig %q cannot be read: %v: correct --kubeconfig", file.Path, file.Err)
 	case clientcmd.IsContextNotFound(err):
 		return fmt.Sprintf("the kubeconfig has no context %q: \"kubectl config get-contexts\" lists them", a.ContextName())
 	case meta.IsNoMatchError(err):
 		return fmt.Sprintf("%s has no TeamTalk resources: install the operator's CRDs (docs/how-to/install.md), or use "+
 			"another --context", a.clusterName())
 	case isAbsent(err):
-		return a.absent(status.Status())
+		return a.explainAbsent(status)
 	case apierrors.IsForbidden(err):
 		return err.Error() + ": ask for this permission, or use another --context or namespace"
 	case apierrors.IsAlreadyExists(err):
-		return err.Error() + ": choose another name, or leave the name out"
+		return err.Error() + ": choose another --name, or leave it out"
 	case apierrors.IsUnauthorized(err):
 		return a.clusterName() + " does not know you: renew the credentials of your kubeconfig, or use another --context"
 	case isRequest && status == nil:
@@ -100,26 +105,42 @@ func (a *Access) clusterName() string {
 	return "the cluster"
 }
 
+// hasNoCluster reports whether neither a kubeconfig nor a Pod names a cluster. kubectl takes localhost:8080 then.
+func (a *Access) hasNoCluster() bool {
+	raw, err := a.Config.ToRawKubeConfigLoader().RawConfig()
+	return err == nil && len(raw.Clusters) == 0 && os.Getenv("KUBERNETES_SERVICE_HOST") == ""
+}
+
 // isAbsent reports whether an object does not exist.
 func isAbsent(err error) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	return ok && apierrors.IsNotFound(err) && status.Status().Details != nil && status.Status().Details.Name != ""
 }
 
-// absent says what does not exist, and where.
-func (a *Access) absent(status metav1.Status) string {
-	name, resource := status.Details.Name, status.Details.Kind
+// kinds are those whose objects the commands read by name.
+var kinds = map[string]string{"teamtalkmessages": "TeamTalkMessage", "teamtalkreceivers": "TeamTalkReceiver"}
+
+// explainAbsent says what does not exist, and where.
+func (a *Access) explainAbsent(status *apierrors.StatusError) string {
+	name, resource := status.Status().Details.Name, status.Status().Details.Kind
 	namespace, err := a.Namespace()
-	kinds := map[string]string{
-		"teamtalkmessages": "TeamTalkMessage", "teamtalkservers": "TeamTalkServer", "teamtalkreceivers": "TeamTalkReceiver",
-	}
-	kind := kinds[resource]
 	switch {
 	case resource == "namespaces":
 		return fmt.Sprintf("%s has no namespace %q: correct -n, or create it", a.clusterName(), name)
-	case kind == "" || err != nil:
-		return status.Message
+	case kinds[resource] == "" || err != nil:
+		return status.Error()
 	}
-	return fmt.Sprintf("namespace %q of %s has no %s %q: correct the name or -n; \"kubectl get %s -A\" lists all",
-		namespace, a.clusterName(), kind, name, resource)
+	return a.absent(resource, types.NamespacedName{Namespace: namespace, Name: name}).Error()
+}
+
+// absent is the error about objects of a resource that do not exist. It names those of the first one's namespace.
+func (a *Access) absent(resource string, keys ...types.NamespacedName) error {
+	var names []string
+	for _, key := range keys {
+		if key.Namespace == keys[0].Namespace {
+			names = append(names, fmt.Sprintf("%q", key.Name))
+		}
+	}
+	return Errorf(CodeError, "namespace %q of %s has no %s %s: correct the name or -n; \"kubectl get %s -A\" lists all",
+		keys[0].Namespace, a.clusterName(), kinds[resource], strings.Join(names, ", "), resource)
 }

@@ -3,8 +3,9 @@
 package kube
 
 import (
-	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,6 +50,9 @@ func (l *IDs) Set(text string) error {
 		if err != nil {
 			return err
 		}
+		if slices.Contains(*l, id) {
+			return fmt.Errorf("%d is given twice", id)
+		}
 		*l = append(*l, id)
 	}
 	return nil
@@ -57,10 +61,12 @@ func (l *IDs) Set(text string) error {
 // Type implements pflag.Value.
 func (l *IDs) Type() string { return "ids" }
 
+var errNoID = fmt.Errorf("an id is a number from 1 to %d", math.MaxInt32)
+
 func parseID(text string) (ID, error) {
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n < 1 || n > math.MaxInt32 {
-		return 0, errors.New("an id is a number from 1; for a name, use the flag that ends in -name")
+		return 0, errNoID
 	}
 	return ID(n), nil
 }

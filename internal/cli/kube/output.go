@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/printers"
@@ -76,6 +77,9 @@ func (o *Output) PrintObject(w io.Writer, object runtime.Object, operation strin
 	if err != nil {
 		return err
 	}
+	if o.IsName() && meta.IsListType(object) { // the printer refuses lists
+		return meta.EachListItem(object, func(item runtime.Object) error { return printer.PrintObj(item, w) })
+	}
 	return printer.PrintObj(object, w)
 }
 
@@ -136,6 +140,15 @@ func Count(n int, thing string) string {
 		return "1 " + thing
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// Shorten cuts a text that others have written to a length that fits into an error.
+func Shorten(text string) string {
+	const most = 200 // characters
+	if r := []rune(text); len(r) > most {
+		return string(r[:most]) + "..."
+	}
+	return text
 }
 
 // Printable replaces control characters by escapes, so that a text is one line and does not control the terminal.

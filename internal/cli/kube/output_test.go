@@ -82,3 +82,25 @@ func TestCode(t *testing.T) {
 		})
 	}
 }
+
+func TestMessageName(t *testing.T) {
+	tests := map[string]struct {
+		want    string
+		wantErr bool
+	}{
+		"hello":                             {want: "hello"},
+		"ttm/hello":                         {want: "hello"},
+		"teamtalkmessage.teamtalk.io/hello": {want: "hello"},
+		"TeamTalkMessages/hello":            {want: "hello"},
+		"tts/default":                       {wantErr: true},
+		"ttm/":                              {wantErr: true},
+	}
+	for arg, tc := range tests {
+		t.Run(arg, func(t *testing.T) {
+			got, err := MessageName(arg)
+			if got != tc.want || (err != nil) != tc.wantErr || tc.wantErr && Code(err) != CodeUsage {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}

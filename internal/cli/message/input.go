@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -48,11 +49,17 @@ func (f *recipientFlags) recipients() v1alpha1.Recipients {
 	return to
 }
 
+// oneText permits one argument.
+func oneText(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return kube.Usagef("the text is one argument, and there are %d: put quotes around it", len(args))
+	}
+	return nil
+}
+
 // readText returns the text of the arguments, or of a file.
 func readText(in io.Reader, args []string, file string) (string, error) {
 	switch {
-	case len(args) > 1:
-		return "", kube.Usagef("the text is one argument, and there are %d: put quotes around it", len(args))
 	case len(args) == 1 && file != "":
 		return "", kube.Usagef("the text is an argument or comes from -f, not both")
 	case len(args) == 0 && file == "":

@@ -52,7 +52,7 @@ func NewResendCommand(a *kube.Access) *cobra.Command {
 	c := &cobra.Command{
 		Use: "resend NAME", Short: "Send a message again, as a new message", Long: resendLong, Example: resendExample,
 		ValidArgsFunction: a.Complete(&v1alpha1.TeamTalkMessageList{}, 1),
-		Args:              kube.ExactArgs("the name of a TeamTalkMessage"),
+		Args:              dryRunArgs(kube.ExactArgs("the name of a TeamTalkMessage")),
 	}
 	c.Flags().BoolVar(&r.failed, "failed", false, "only to recipients that have failed")
 	addDryRun(c, &r.dryRun)
@@ -62,13 +62,17 @@ func NewResendCommand(a *kube.Access) *cobra.Command {
 	return c
 }
 
-func (r *resendCommand) run(ctx context.Context, name string) error {
+func (r *resendCommand) run(ctx context.Context, arg string) error {
 	for _, validate := range []func() error{
 		r.output.Validate, r.waiting.Validate, func() error { return checkDryRun(r.dryRun) },
 	} {
 		if err := validate(); err != nil {
 			return err
 		}
+	}
+	name, err := kube.MessageName(arg)
+	if err != nil {
+		return err
 	}
 	c, namespace, err := r.ClientAndNamespace()
 	if err != nil {

@@ -3,6 +3,7 @@
 package message
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -54,27 +55,22 @@ func (r *retryCommand) run(ctx context.Context, args []string) error {
 	if err := r.waiting.Validate(); err != nil {
 		return err
 	}
-	messages, err := r.messages.Find(r.Access, args)
-	if err != nil {
-		return err
-	}
 	c, err := r.Client()
 	if err != nil {
 		return err
 	}
-	var first error
+	messages, err := r.messages.Find(ctx, r.Access, c, args)
 	for _, m := range messages {
-		if err := r.retry(ctx, c, m); err != nil {
-			if first != nil {
-				fmt.Fprintf(r.ErrOut, "error: %s\n", r.Explain(first))
-			}
-			first = err
+		fault := r.retry(ctx, c, m)
+		if fault != nil && err != nil {
+			fmt.Fprintf(r.ErrOut, "error: %s\n", r.Explain(err))
 		}
+		err = cmp.Or(fault, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return first
+	return err
 }
 
 // retry retries one message.

@@ -4,6 +4,7 @@ package message
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +71,7 @@ func NewSendCommand(a *kube.Access) *cobra.Command {
 	s := &sender{Access: a}
 	c := &cobra.Command{
 		Use: "send [TEXT]", Short: "Send a text to users and groups", Long: sendLong, Example: sendExample,
-		ValidArgsFunction: cobra.NoFileCompletions,
+		Args: dryRunArgs(oneText), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	fs := c.Flags()
 	s.to.addFlags(fs)
@@ -80,11 +81,12 @@ func NewSendCommand(a *kube.Access) *cobra.Command {
 	fs.StringVar(&s.name, "name", "", "`name` of the TeamTalkMessage (default send- and random characters)")
 	fs.StringVar(&s.idempotencyKey, "idempotency-key", "", "messages with the same `key` are sent once")
 	fs.DurationVar(&s.ttl, "ttl", 0, "delete the TeamTalkMessage so long after it has finished (default it is kept)")
-	fs.BoolVar(&s.split, "split", false, "send a text that is too long for one message as several")
+	fs.BoolVar(&s.split, "split", false, "send a text that is too long for one message as several (longText: Split)")
 	addDryRun(c, &s.dryRun)
 	s.waiting.AddFlags(c)
 	s.output.AddFlag(c, kube.ObjectFormats)
 	_ = c.RegisterFlagCompletionFunc("server", a.Complete(&v1alpha1.TeamTalkServerList{}, 0)) // the flag exists
+	_ = c.RegisterFlagCompletionFunc("to-group-ref", a.Complete(&v1alpha1.TeamTalkGroupList{}, 0))
 	c.RunE = func(c *cobra.Command, args []string) error { return s.run(c.Context(), args) }
 	return c
 }
@@ -199,7 +201,9 @@ func createAndWait(
 func createError(ctx context.Context, m *v1alpha1.TeamTalkMessage, err error) error {
 	_, answered := errors.AsType[*apierrors.StatusError](err)
 	request, sent := errors.AsType[*url.Error](err)
-	if network, ok := errors.AsType[*net.OpError](err); answered || !sent || ok && network.Op == "dial" {
+	network, ok := errors.AsType[*net.OpError](err)
+	_, distrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	if answered || !sent || distrusted || ok && network.Op == "dial" {
 		return err
 	}
 	code := kube.CodeError

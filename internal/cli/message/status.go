@@ -3,6 +3,7 @@
 package message
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -70,15 +71,24 @@ func (s *statusCommand) run(ctx context.Context, args []string) error {
 	if s.watch && !s.output.IsTable() {
 		return kube.Usagef("--watch shows a table: use it without -o, or with -o wide")
 	}
-	messages, err := s.messages.Find(s.Access, args)
+	c, err := s.Client()
 	if err != nil {
 		return err
 	}
+	messages, err := s.messages.Find(ctx, s.Access, c, args)
+	if len(messages) == 0 {
+		return err
+	}
+	return cmp.Or(s.show(ctx, c, messages), err)
+}
+
+// show prints or watches messages.
+func (s *statusCommand) show(ctx context.Context, c client.WithWatch, messages []*v1alpha1.TeamTalkMessage) error {
 	if !s.output.IsTable() {
 		return s.printObjects(messages)
 	}
 	if s.watch {
-		return s.watchAll(ctx, messages)
+		return s.watchAll(ctx, c, messages)
 	}
 	for i, m := range messages {
 		if i > 0 {
@@ -105,11 +115,9 @@ func (s *statusCommand) printObjects(messages []*v1alpha1.TeamTalkMessage) error
 }
 
 // watchAll shows the changes of the messages. It returns the first error.
-func (s *statusCommand) watchAll(ctx context.Context, messages []*v1alpha1.TeamTalkMessage) error {
-	c, err := s.Client()
-	if err != nil {
-		return err
-	}
+func (s *statusCommand) watchAll(
+	ctx context.Context, c client.WithWatch, messages []*v1alpha1.TeamTalkMessage,
+) error {
 	var first error
 	for _, m := range messages {
 		w := &statusWatch{
@@ -192,7 +200,10 @@ func headline(m *v1alpha1.TeamTalkMessage) string {
 	case isReady(m):
 		state = "waiting on purpose"
 	}
-	line := fmt.Sprintf("%s/%s: %s, %s recipients have it. %s", m.Namespace, m.Name, state, delivered, readiness(m))
+	line := fmt.Sprintf("%s/%s: %s, %s recipients have it", m.Namespace, m.Name, state, delivered)
+	if state != "delivered" {
+		line += ". " + readiness(m)
+	}
 	if read := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead); read != nil {
 		line += fmt.Sprintf(". %s: %s", read.Reason, read.Message)
 	}
@@ -227,8 +238,8 @@ func recipientRow(r *v1alpha1.RecipientStatus, wide bool) []string {
 		ids[i] = strconv.FormatInt(id, 10)
 	}
 	row := []string{
-		kube.DescribeStatus(r), string(r.State), orDash(strings.Join(ids, ",")), strconv.Itoa(int(r.Attempts)),
-		age(r.StoredAt), describeRead(r), orDash(r.Reason),
+		kube.DescribeStatus(r), string(r.State), cmp.Or(strings.Join(ids, ","), "-"), strconv.Itoa(int(r.Attempts)),
+		age(r.StoredAt), describeRead(r), cmp.Or(r.Reason, "-"),
 	}
 	if wide {
 		row = append(row, timeText(r.StoredAt), timeText(r.RoutedAt), timeText(r.ReadAt))
@@ -242,13 +253,6 @@ func describeRead(r *v1alpha1.RecipientStatus) string {
 		return age(r.ReadAt)
 	}
 	return age(r.ReadAt) + ", by " + kube.Count(int(r.ReadBy), "member")
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
 }
 
 // age is how long ago a time was.

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/cli/kube"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver"
 )
 
@@ -59,7 +60,7 @@ type answer struct {
 func (a *answer) problem() string {
 	for _, text := range []string{a.Error, a.ErrMsg, a.Msg, a.text} {
 		if text = strings.TrimSpace(text); text != "" {
-			return text
+			return kube.Shorten(text) // a proxy may answer with a page
 		}
 	}
 	return http.StatusText(a.code)

@@ -35,43 +35,41 @@ func NewRenderCommand(a *kube.Access) *cobra.Command {
 	var file, payload string
 	c := &cobra.Command{
 		Use: "render --receiver FILE --payload FILE", Short: "Print what a TeamTalkReceiver would make of a request body",
-		Long: renderLong, Example: renderExample, Args: kube.MaxArgs(0),
+		Long: renderLong, Example: renderExample, Args: kube.MaxArgs(0), ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	c.Flags().StringVar(&file, "receiver", "", "`file` with the TeamTalkReceiver, in YAML or JSON")
+	c.Flags().StringVar(&file, "receiver", "", "`file` with the TeamTalkReceiver, or - for standard input")
 	c.Flags().StringVar(&payload, "payload", "", "`file` with the request body, or - for standard input")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if file == "" || payload == "" {
-			return kube.Usagef("--receiver and --payload are required")
+		switch {
+		case file == "" || payload == "":
+			return kube.Usagef("--receiver and --payload are required: files with a TeamTalkReceiver and a request body")
+		case file == "-" && payload == "-":
+			return kube.Usagef("--receiver and --payload cannot both be -: there is one standard input")
 		}
-		r, err := readReceiver(c.Context(), file)
+		r, err := readReceiver(c.Context(), a.In, file)
 		if err != nil {
 			return err
 		}
-		body, err := readPayload(a.In, payload)
+		body, err := readInput(a.In, payload)
 		if err != nil {
-			return err
+			return fmt.Errorf("read the payload: %w", err)
 		}
 		return render(c.Context(), a.Out, r, body)
 	}
 	return c
 }
 
-// readPayload reads the body of a request.
-func readPayload(in io.Reader, file string) (body []byte, err error) {
+// readInput reads a file, or standard input.
+func readInput(in io.Reader, file string) ([]byte, error) {
 	if file == "-" {
-		body, err = io.ReadAll(in)
-	} else {
-		body, err = os.ReadFile(file)
+		return io.ReadAll(in)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read the payload: %w", err)
-	}
-	return body, nil
+	return os.ReadFile(file)
 }
 
 // readReceiver reads the only TeamTalkReceiver of a file and admits it. It ignores other objects.
-func readReceiver(ctx context.Context, file string) (*v1alpha1.TeamTalkReceiver, error) {
-	b, err := os.ReadFile(file)
+func readReceiver(ctx context.Context, in io.Reader, file string) (*v1alpha1.TeamTalkReceiver, error) {
+	b, err := readInput(in, file)
 	if err != nil {
 		return nil, fmt.Errorf("read the receiver: %w", err)
 	}

@@ -100,9 +100,9 @@ func (t *receiverTest) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	body, err := readPayload(t.In, t.payload)
+	body, err := readInput(t.In, t.payload)
 	if err != nil {
-		return err
+		return fmt.Errorf("read the payload: %w", err)
 	}
 	c, namespace, err := t.ClientAndNamespace()
 	if err != nil {
@@ -128,11 +128,16 @@ func (t *receiverTest) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if a.code != http.StatusOK {
+	switch a.code {
+	case http.StatusOK:
+		return t.follow(ctx, c, r, a, body)
+	case http.StatusNotFound:
+		return fmt.Errorf("%s has no such receiver (%s): check that --gateway is the URL of the gateway without a path, "+
+			"and that the gateway serves namespace %q", t.gateway, a.problem(), namespace)
+	default:
 		return fmt.Errorf("the gateway has refused the body with status %d: %s; the receiver's status may say more: "+
 			"kubectl describe ttr %s -n %s", a.code, a.problem(), name, namespace)
 	}
-	return t.follow(ctx, c, r, a, body)
 }
 
 // follow shows what became of an accepted body.
@@ -156,6 +161,10 @@ func (t *receiverTest) follow(
 		}
 	}
 	fmt.Fprintln(t.Out)
+	if a.Duplicates > 0 {
+		fmt.Fprintf(t.ErrOut, "what was posted before makes no other message for %d s, see spec.dedupWindowSeconds: "+
+			"change the body to get one\n", r.Spec.DedupWindowSeconds)
+	}
 	var first error
 	for _, name := range names {
 		fmt.Fprintf(t.Out, "teamtalkmessage.teamtalk.io/%s created\n", name)

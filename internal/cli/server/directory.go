@@ -35,6 +35,14 @@ type group struct {
 	Creator uint32 `json:"creator"`
 }
 
+// named is what the directory has by id and name.
+type named interface {
+	key() (id uint32, name string)
+}
+
+func (u user) key() (id uint32, name string)  { return u.ID, u.Name }
+func (g group) key() (id uint32, name string) { return g.ID, g.Name }
+
 // userCollector keeps all users.
 type userCollector struct{ users []user }
 
@@ -62,22 +70,11 @@ func readUsers(ctx context.Context, reads dbproxy.DirectoryReads, asker uint32) 
 // groupChunk is how many groups are read at once: their members take memory.
 const groupChunk = 50
 
-// readGroups returns the normal groups of a user, by id.
+// readGroups returns the normal groups of a user who exists, by id.
 func readGroups(ctx context.Context, reads dbproxy.DirectoryReads, of uint32) ([]group, error) {
 	ids, err := reads.GroupsOf(ctx, of)
 	if err != nil {
 		return nil, fmt.Errorf("read the groups of user %d from db_proxy: %w", of, err)
-	}
-	if len(ids) == 0 {
-		users, err := reads.Users(ctx, of, []uint32{of})
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("read user %d from db_proxy: %w", of, err)
-		case len(users) == 0:
-			return nil, fmt.Errorf("db_proxy shows neither user %d nor its groups: the user does not exist, or the database "+
-				"cannot be read", of)
-		}
-		return nil, nil
 	}
 	slices.Sort(ids)
 	var groups []group
@@ -107,45 +104,56 @@ func countMembers(g *wire.GroupInfo) {
 	proto.Merge(g, kept)
 }
 
-// findUser returns the user with a login name.
-func findUser(users []user, name string) (user, error) {
-	return findNamed(users, "user", "login name", name, func(u user) (uint32, string) { return u.ID, u.Name })
-}
+// kindUser and kindGroup describe items for errors.
+var (
+	kindUser  = kind{"user", "login name", kube.Command + " users"}
+	kindGroup = kind{"group of the sender", "name", kube.Command + " groups"}
+)
 
-// findGroup returns the group with a name.
-func findGroup(groups []group, name string) (group, error) {
-	return findNamed(groups, "group of the sender", "name", name, func(g group) (uint32, string) { return g.ID, g.Name })
-}
+// kind describes items: what they are, what their names are, and the command that lists them.
+type kind struct{ item, name, command string }
 
 // findNamed returns the only item with a name. Its error suggests similar names.
-func findNamed[T any](items []T, kind, what, name string, of func(T) (uint32, string)) (T, error) {
-	var same []T
-	var ids, similar []string
+func findNamed[T named](items []T, what kind, name string) (T, error) {
+	var same, similar []T
 	for _, item := range items {
-		id, other := of(item)
-		switch {
+		switch _, other := item.key(); {
 		case other == name:
 			same = append(same, item)
-			ids = append(ids, fmt.Sprint(id))
 		case strings.Contains(strings.ToLower(other), strings.ToLower(name)):
-			similar = append(similar, fmt.Sprintf("%s (%d)", kube.Printable(other), id))
+			similar = append(similar, item)
 		}
 	}
+	var none T
 	switch {
 	case len(same) == 1:
 		return same[0], nil
 	case len(same) > 1:
-		return same[0], fmt.Errorf("the %s %q is that of %d %ss: %s: use an id", what, name, len(same), kind,
-			strings.Join(ids, ", "))
+		ids := listed(same, func(item T) string { id, _ := item.key(); return fmt.Sprint(id) })
+		return none, fmt.Errorf("the %s %q is that of %d %ss: %s: use an id", what.name, name, len(same), what.item, ids)
+	case len(similar) > 0:
+		return none, fmt.Errorf("no %s has the %s %q; similar ones: %s", what.item, what.name, name,
+			listed(similar, func(item T) string {
+				id, other := item.key()
+				return fmt.Sprintf("%s (%d)", kube.Printable(other), id)
+			}))
 	}
-	var none T
-	if len(similar) == 0 {
-		return none, fmt.Errorf("no %s has the %s %q: upper and lower case differ", kind, what, name)
+	return none, fmt.Errorf("no %s has the %s %q: %q lists them", what.item, what.name, name, what.command)
+}
+
+// choose returns the item with a name or, if no item has the name, with an id; without a text, it returns all.
+func choose[T named](items []T, what kind, text string) ([]T, error) {
+	if text == "" {
+		return items, nil
 	}
-	const most = 10
-	more := ""
-	if n := len(similar) - most; n > 0 {
-		similar, more = similar[:most], fmt.Sprintf(" and %d more", n)
+	found, err := findNamed(items, what, text)
+	if err == nil {
+		return []T{found}, nil
 	}
-	return none, fmt.Errorf("no %s has the %s %q; similar ones: %s%s", kind, what, name, strings.Join(similar, ", "), more)
+	for _, item := range items {
+		if id, _ := item.key(); fmt.Sprint(id) == text {
+			return []T{item}, nil
+		}
+	}
+	return nil, err
 }

@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/cli/kube"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/cipher"
 )
 
@@ -53,7 +53,6 @@ type doctor struct {
 	output kube.Output
 
 	target   *target
-	sender   uint32
 	keys     *cipher.Keys // nil: they could not be read
 	findings []finding
 }
@@ -78,17 +77,20 @@ func (d *doctor) run(ctx context.Context) error {
 	if err := d.output.Validate(); err != nil {
 		return err
 	}
+	if err := checkAddress("router", d.router); err != nil {
+		return err
+	}
 	t, err := d.flags.find(ctx, d.Access)
 	if err != nil {
 		return err
 	}
-	d.target, d.sender = t, uint32(t.server.Spec.Senders.Default)
+	d.target = t
 	for _, check := range []func(context.Context){
 		d.checkOperator, d.checkClocks, d.checkKey, d.checkDBProxies, d.checkRouters,
 	} {
 		check(ctx)
 		if ctx.Err() != nil {
-			return kube.Errorf(kube.CodeInterrupted, "interrupted")
+			return ctx.Err()
 		}
 	}
 	failed := 0
@@ -137,7 +139,7 @@ func (d *doctor) checkKey(ctx context.Context) {
 
 // checkRouters connects to each router, and has it answer.
 func (d *doctor) checkRouters(ctx context.Context) {
-	endpoints := joinedList(d.target.server.Spec.Router.Endpoints)
+	endpoints := connection.ConfigOf(d.target.server).Router
 	if d.router != "" {
 		endpoints = []string{d.router}
 	}
@@ -157,7 +159,7 @@ func (d *doctor) checkRouter(ctx context.Context, address string) {
 	}
 	defer stop()
 	began := time.Now()
-	answered, err := c.Ping(ctx, d.sender)
+	answered, err := c.Ping(ctx, d.target.sender)
 	switch {
 	case err != nil:
 		d.report(resultFail, "router", "%s ends the connection: is it the port of route_server?", address)
@@ -170,11 +172,3 @@ func (d *doctor) checkRouter(ctx context.Context, address string) {
 }
 
 func rounded(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
-
-func joinedList(endpoints []v1alpha1.Endpoint) []string {
-	texts := make([]string, len(endpoints))
-	for i, e := range endpoints {
-		texts[i] = string(e)
-	}
-	return texts
-}

@@ -42,24 +42,20 @@ func (d *doctor) checkDBProxy(ctx context.Context, address string) {
 	}
 }
 
-// checkDirectory checks the senders of the server. It reports whether db_proxy answers.
+// checkDirectory checks the senders of the server. It reports whether the default one can read.
 func (d *doctor) checkDirectory(ctx context.Context, c *dbproxy.Client, address string) bool {
-	ids := []uint32{d.sender}
-	for _, id := range d.target.server.Spec.Senders.Allowed {
-		ids = append(ids, uint32(id))
-	}
+	ids := sendersOf(d.target.server)
 	began := time.Now()
-	found, err := c.Users(ctx, d.sender, ids)
+	found, err := c.Users(ctx, d.target.sender, ids)
 	if err != nil {
-		d.report(resultFail, "db_proxy", "%s is connected and does not answer (%v): is it the port of db_proxy_server, "+
-			"and is its database up?", address, err)
+		d.report(resultFail, "db_proxy", "%v", explainRead(address, err))
 		return false
 	}
 	d.report(resultOK, "db_proxy", "%s answers in %s", address, rounded(time.Since(began)))
 	if len(found) == 0 {
 		d.report(resultFail, "directory", "db_proxy shows none of the senders %v: correct spec.senders; "+
 			"if they exist, db_proxy cannot read its database", ids)
-		return true
+		return false
 	}
 	before := len(d.findings)
 	for _, id := range ids {
@@ -70,26 +66,27 @@ func (d *doctor) checkDirectory(ctx context.Context, c *dbproxy.Client, address 
 			d.report(resultFail, "directory", "sender %d has left TeamTalk: correct spec.senders", id)
 		}
 	}
-	groups, err := readGroups(ctx, c, d.sender)
+	groups, err := readGroups(ctx, c, d.target.sender)
 	if err != nil {
 		d.report(resultFail, "directory", "%v", err)
 	}
 	if len(d.findings) == before {
-		d.report(resultOK, "directory", "%s exist in TeamTalk; sender %d is a member of %s",
-			kube.Count(len(ids), "sender"), d.sender, kube.Count(len(groups), "group"))
+		d.report(resultOK, "directory", "it has the %s of spec.senders; sender %d is a member of %s",
+			kube.Count(len(ids), "user"), d.target.sender, kube.Count(len(groups), "group"))
 	}
-	return true
+	return found[d.target.sender] != nil
 }
 
 // checkReadPath reads the sender's latest conversations, as the operator does to prove what was stored.
 func (d *doctor) checkReadPath(ctx context.Context, c *dbproxy.Client, address string) {
-	sessions, err := c.RecentSessions(ctx, d.sender)
+	sessions, err := c.RecentSessions(ctx, d.target.sender)
 	switch {
 	case err != nil:
-		d.report(resultFail, "read path", "the conversations of sender %d cannot be read from %s: %v", d.sender, address, err)
+		d.report(resultFail, "read path", "the conversations of sender %d cannot be read from %s: %v",
+			d.target.sender, address, err)
 		return
 	case len(sessions) == 0:
-		d.report(resultWarn, "read path", "not checked: sender %d has no conversation yet", d.sender)
+		d.report(resultWarn, "read path", "not checked: sender %d has no conversation yet", d.target.sender)
 		return
 	}
 	keys := cipher.Keys{}
@@ -99,16 +96,17 @@ func (d *doctor) checkReadPath(ctx context.Context, c *dbproxy.Client, address s
 	var all []history.Message
 	failed := false
 	for _, s := range sessions[:min(len(sessions), checkedSessions)] {
-		session := dbproxy.Session{Type: s.GetSessionType(), UserID: d.sender, ID: s.GetSessionId()}
+		session := dbproxy.Session{Type: s.GetSessionType(), UserID: d.target.sender, ID: s.GetSessionId()}
 		messages, err := readSession(ctx, c, keys, session)
 		if err != nil {
 			failed = true
-			d.report(resultFail, "read path", "the conversation of sender %d with %s: %v", d.sender, nameSession(session), err)
+			d.report(resultFail, "read path", "the conversation of sender %d with %s: %v",
+				d.target.sender, nameSession(session), err)
 		}
 		all = append(all, messages...)
 	}
 	if !failed {
-		d.report(resultOK, "read path", "the latest messages of sender %d are shown, in %s", d.sender,
+		d.report(resultOK, "read path", "the latest messages of sender %d are shown, in %s", d.target.sender,
 			kube.Count(min(len(sessions), checkedSessions), "conversation"))
 	}
 	if d.keys != nil {
@@ -147,15 +145,7 @@ func nameSession(s dbproxy.Session) string {
 
 // judgeTexts says whether the key is that of TeamTalk's clients.
 func (d *doctor) judgeTexts(messages []history.Message) {
-	texts, unreadable := 0, 0
-	for _, m := range messages {
-		switch m.Kind {
-		case history.KindText:
-			texts++
-		case history.KindUnreadable:
-			unreadable++
-		}
-	}
+	texts, unreadable := countTexts(messages)
 	secret := d.target.server.Spec.AESKeySecretRef.Name
 	switch {
 	case texts+unreadable == 0:

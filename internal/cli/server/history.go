@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ type historyCommand struct {
 	*kube.Access
 
 	target              targetFlags
-	user, group, sender kube.ID
+	user, group         kube.ID
 	userName, groupName string
 	limit               int
 	output              kube.Output
@@ -53,19 +54,31 @@ func NewHistoryCommand(a *kube.Access) *cobra.Command {
 		Use:   "history (--user ID | --user-name NAME | --group ID | --group-name NAME)",
 		Short: "Show what TeamTalk's store holds of a conversation, decrypted",
 		Long:  historyLong + fmt.Sprintf(reachLong, "kubectl teamtalk history --user 3"), Example: historyExample,
-		Args: kube.MaxArgs(0), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: noConversation, ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	fs := c.Flags()
 	fs.Var(&h.user, "user", "`id` of the other user")
 	fs.StringVar(&h.userName, "user-name", "", "login `name` of the other user")
 	fs.Var(&h.group, "group", "`id` of the group")
 	fs.StringVar(&h.groupName, "group-name", "", "`name` of the group")
-	fs.Var(&h.sender, "sender", "`id` of a sender of the TeamTalkServer (default its senders.default)")
+	h.target.addSender(c)
 	fs.IntVar(&h.limit, "limit", 20, fmt.Sprintf("how many messages to show, up to %d", history.MaxCount))
 	h.target.addFlags(a, c)
 	h.output.AddFlag(c, kube.DataFormats)
 	c.RunE = func(c *cobra.Command, _ []string) error { return h.run(c.Context()) }
 	return c
+}
+
+// errWhose is the usage error of a command without a conversation, or with several.
+var errWhose = kube.Usagef("whose conversation? Use one of --user ID, --user-name NAME, --group ID and " +
+	"--group-name NAME")
+
+// noConversation refuses arguments.
+func noConversation(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errWhose
+	}
+	return nil
 }
 
 func (h *historyCommand) validate() error {
@@ -77,7 +90,7 @@ func (h *historyCommand) validate() error {
 	}
 	switch {
 	case named != 1:
-		return kube.Usagef("whose conversation? Use one of --user ID, --user-name NAME, --group ID and --group-name NAME")
+		return errWhose
 	case h.limit < 1 || h.limit > history.MaxCount:
 		return kube.Usagef("--limit must be 1 to %d, not %d", history.MaxCount, h.limit)
 	}
@@ -92,31 +105,27 @@ func (h *historyCommand) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	asker, err := t.sender(h.sender)
-	if err != nil {
-		return err
-	}
 	keys, err := t.keys(ctx) // before anything is asked: it decides who may read
 	if err != nil {
 		return err
 	}
-	c, stop, err := t.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	session, err := h.session(ctx, c, asker)
-	if err != nil {
-		return err
-	}
-	messages, err := history.Read(ctx, c, keys, session, h.limit)
-	if err != nil {
-		return err
-	}
-	if err := h.print(messages); err != nil {
-		return err
-	}
-	return checkReadable(messages, t.server.Spec.AESKeySecretRef.Name)
+	return t.read(ctx, func(c *dbproxy.Client) error {
+		if err := t.checkSender(ctx, c); err != nil {
+			return err
+		}
+		session, err := h.session(ctx, c, t.sender)
+		if err != nil {
+			return err
+		}
+		messages, err := history.Read(ctx, c, keys, session, h.limit)
+		if err != nil {
+			return err
+		}
+		if err := h.print(messages); err != nil {
+			return err
+		}
+		return checkReadable(messages, t.server.Spec.AESKeySecretRef.Name)
+	})
 }
 
 // session finds the conversation.
@@ -128,19 +137,17 @@ func (h *historyCommand) session(ctx context.Context, c *dbproxy.Client, asker u
 		if err != nil {
 			return s, err
 		}
-		u, err := findUser(users, h.userName)
+		u, err := findNamed(users, kindUser, h.userName)
 		s.ID = u.ID
 		return s, err
 	case h.group != 0 || h.groupName != "":
 		s.Type = wire.SessionType_SESSION_TYPE_GROUP
 		return h.groupSession(ctx, c, s)
 	}
-	found, err := c.Users(ctx, asker, []uint32{asker, s.ID})
+	found, err := c.Users(ctx, asker, []uint32{s.ID})
 	switch {
 	case err != nil:
 		return s, fmt.Errorf("read user %d from db_proxy: %w", s.ID, err)
-	case len(found) == 0:
-		return s, errNoUsers
 	case found[s.ID] == nil:
 		return s, fmt.Errorf("TeamTalk has no user %d: \"%s users\" lists them", s.ID, kube.Command)
 	}
@@ -156,7 +163,7 @@ func (h *historyCommand) groupSession(
 		return s, err
 	}
 	if h.groupName != "" {
-		g, err := findGroup(groups, h.groupName)
+		g, err := findNamed(groups, kindGroup, h.groupName)
 		s.ID = g.ID
 		return s, err
 	}
@@ -187,11 +194,7 @@ func (h *historyCommand) print(messages []history.Message) error {
 			strconv.FormatUint(uint64(m.ID), 10), m.Time.Format(time.RFC3339), strconv.FormatUint(uint64(m.From), 10),
 		}
 		if h.output.IsWide() {
-			token := m.Token
-			if token == "" {
-				token = "-"
-			}
-			row = append(row, token)
+			row = append(row, cmp.Or(m.Token, "-"))
 		}
 		table.Add(append(row, describe(m))...)
 	}
@@ -209,9 +212,8 @@ func describe(m history.Message) string {
 	return m.Text
 }
 
-// checkReadable returns an error if no text could be decrypted.
-func checkReadable(messages []history.Message, secret string) error {
-	texts, unreadable := 0, 0
+// countTexts counts the texts that a key opens, and those that none opens.
+func countTexts(messages []history.Message) (texts, unreadable int) {
 	for _, m := range messages {
 		switch m.Kind {
 		case history.KindText:
@@ -220,7 +222,12 @@ func checkReadable(messages []history.Message, secret string) error {
 			unreadable++
 		}
 	}
-	if texts == 0 && unreadable > 0 {
+	return texts, unreadable
+}
+
+// checkReadable returns an error if no text could be decrypted.
+func checkReadable(messages []history.Message, secret string) error {
+	if texts, unreadable := countTexts(messages); texts == 0 && unreadable > 0 {
 		return errors.New("the keys in Secret " + strconv.Quote(secret) + " open none of these texts: put TeamTalk's key " +
 			"into it; an earlier key goes under the name of the key with .previous")
 	}

@@ -4,6 +4,7 @@ package server
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,24 +77,44 @@ func TestJudgeMessages(t *testing.T) {
 	}
 }
 
-func TestFindUser(t *testing.T) {
-	users := []user{{1, "zhang.san"}, {2, "zhang.si"}, {3, "twin"}, {4, "twin"}}
+func TestChoose(t *testing.T) {
+	users := []user{{1, "zhang.san"}, {2, "zhang.si"}, {3, "twin"}, {4, "twin"}, {5, "1"}}
 	tests := map[string]struct {
-		want    uint32
+		text    string
+		want    []user
 		wantErr string
 	}{
-		"zhang.si":  {want: 2},
-		"Zhang":     {wantErr: `no user has the login name "Zhang"; similar ones: zhang.san (1), zhang.si (2)`},
-		"twin":      {wantErr: `the login name "twin" is that of 2 users: 3, 4: use an id`},
-		"wang.wu":   {wantErr: `no user has the login name "wang.wu"`},
-		"zhang.san": {want: 1},
+		"all":                 {text: "", want: users},
+		"a name":              {text: "zhang.si", want: users[1:2]},
+		"an id":               {text: "2", want: users[1:2]},
+		"a name like an id":   {text: "1", want: users[4:]},
+		"an id of a twin":     {text: "3", want: users[2:3]},
+		"similar ones":        {text: "Zhang", wantErr: `no user has the login name "Zhang"; similar ones: zhang.san (1), zhang.si (2)`},
+		"the same name twice": {text: "twin", wantErr: `the login name "twin" is that of 2 users: 3, 4: use an id`},
+		"none":                {text: "wang.wu", wantErr: `no user has the login name "wang.wu": "kubectl teamtalk users" lists them`},
+		"no such id":          {text: "9", wantErr: `no user has the login name "9"`},
 	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			got, err := findUser(users, name)
-			if tc.wantErr == "" && (err != nil || got.ID != tc.want) || tc.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tc.wantErr)) {
+	for title, tc := range tests {
+		t.Run(title, func(t *testing.T) {
+			got, err := choose(users, kindUser, tc.text)
+			if !slices.Equal(got, tc.want) || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("%v, %v", got, err)
 			}
 		})
+	}
+	if _, err := findNamed(users, kindUser, "2"); err == nil {
+		t.Error("an id is taken for a name")
+	}
+}
+
+// TestListed bounds the names of an error.
+func TestListed(t *testing.T) {
+	names := strings.Split(strings.Repeat("a ", 12)+"b", " ")
+	same := func(name string) string { return name }
+	if got, want := listed(names, same), strings.Repeat("a, ", 9)+"a and 3 more"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := listed(names[11:], same); got != "a, b" {
+		t.Errorf("%q", got)
 	}
 }

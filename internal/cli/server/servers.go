@@ -16,6 +16,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/cli/kube"
+	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 )
 
 const serversExample = `  # Those of the namespace
@@ -65,7 +66,7 @@ func (s *serversCommand) run(ctx context.Context, args []string) error {
 	list := &v1alpha1.TeamTalkServerList{}
 	switch {
 	case len(args) > 0:
-		one, err := getServer(ctx, c, client.ObjectKey{Namespace: namespace, Name: args[0]})
+		one, err := getServer(ctx, c, client.ObjectKey{Namespace: namespace, Name: args[0]}, "correct the name or -n")
 		if err != nil {
 			return err
 		}
@@ -85,11 +86,15 @@ func (s *serversCommand) run(ctx context.Context, args []string) error {
 	if !s.output.IsTable() {
 		return s.output.PrintObject(s.Out, list, "")
 	}
-	if len(list.Items) == 0 {
+	switch {
+	case len(list.Items) > 0:
+		return s.print(list.Items)
+	case s.allNamespaces:
+		fmt.Fprintln(s.ErrOut, "the cluster has no TeamTalkServer: docs/teamtalkserver.md says how to declare one")
+	default:
 		fmt.Fprintf(s.ErrOut, "namespace %q has no TeamTalkServer; -A shows those of all namespaces\n", namespace)
-		return nil
 	}
-	return s.print(list.Items)
+	return nil
 }
 
 func (s *serversCommand) print(servers []v1alpha1.TeamTalkServer) error {
@@ -117,7 +122,8 @@ func (s *serversCommand) print(servers []v1alpha1.TeamTalkServer) error {
 			duration.HumanDuration(time.Since(o.CreationTimestamp.Time)),
 		}
 		if s.output.IsWide() {
-			row = append(row, joined(o.Spec.DBProxy.Endpoints), joined(o.Spec.Router.Endpoints))
+			config := connection.ConfigOf(o)
+			row = append(row, strings.Join(config.DBProxy, ","), strings.Join(config.Router, ","))
 		}
 		table.Add(row...)
 	}
@@ -156,12 +162,4 @@ func connected(c *v1alpha1.ConnectionCount) string {
 		return "-"
 	}
 	return fmt.Sprintf("%d/%d", c.Connected, c.Desired)
-}
-
-func joined(endpoints []v1alpha1.Endpoint) string {
-	texts := make([]string, len(endpoints))
-	for i, e := range endpoints {
-		texts[i] = string(e)
-	}
-	return strings.Join(texts, ",")
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,7 @@ import (
 const usersExample = `  # All users who have not left TeamTalk
   kubectl teamtalk users
 
-  # The id of one, by the exact login name
+  # One, by the exact login name or by id
   kubectl teamtalk users zhang.san
 
   # Through a forwarded port
@@ -25,7 +26,7 @@ const usersExample = `  # All users who have not left TeamTalk
 const groupsExample = `  # The groups of the default sender of the TeamTalkServer
   kubectl teamtalk groups
 
-  # The id of one, by its exact name
+  # One, by its exact name or by id
   kubectl teamtalk groups oncall
 
   # The groups of another sender
@@ -36,7 +37,6 @@ type directoryCommand struct {
 	*kube.Access
 
 	target targetFlags
-	sender kube.ID
 	output kube.Output
 }
 
@@ -44,7 +44,7 @@ type directoryCommand struct {
 func NewUsersCommand(a *kube.Access) *cobra.Command {
 	d := &directoryCommand{Access: a}
 	c := &cobra.Command{
-		Use: "users [NAME]", Short: "List ids and login names of TeamTalk's users",
+		Use: "users [NAME | ID]", Short: "List ids and login names of TeamTalk's users",
 		Long: "List ids and login names of TeamTalk's users, as its directory shows them now.\n\n" +
 			fmt.Sprintf(reachLong, "kubectl teamtalk users"),
 		Example: usersExample, Args: kube.MaxArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
@@ -59,14 +59,14 @@ func NewUsersCommand(a *kube.Access) *cobra.Command {
 func NewGroupsCommand(a *kube.Access) *cobra.Command {
 	d := &directoryCommand{Access: a}
 	c := &cobra.Command{
-		Use: "groups [NAME]", Short: "List ids and names of the groups that a sender is a member of",
+		Use: "groups [NAME | ID]", Short: "List ids and names of the groups that a sender is a member of",
 		Long: "List ids, names and numbers of members of the groups that a sender is a member of.\n" +
 			"A message can go to these. TeamTalk has no list of all groups.\n\n" +
 			fmt.Sprintf(reachLong, "kubectl teamtalk groups"),
 		Example: groupsExample, Args: kube.MaxArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	d.target.addFlags(a, c)
-	c.Flags().Var(&d.sender, "sender", "`id` of a sender of the TeamTalkServer (default its senders.default)")
+	d.target.addSender(c)
 	d.output.AddFlag(c, kube.DataFormats)
 	c.RunE = func(c *cobra.Command, args []string) error { return d.run(c.Context(), args, d.printGroups) }
 	return c
@@ -74,7 +74,7 @@ func NewGroupsCommand(a *kube.Access) *cobra.Command {
 
 func (d *directoryCommand) run(
 	ctx context.Context, args []string,
-	show func(ctx context.Context, c *dbproxy.Client, asker uint32, name string) error,
+	show func(ctx context.Context, t *target, c *dbproxy.Client, name string) error,
 ) error {
 	if err := d.output.Validate(); err != nil {
 		return err
@@ -83,33 +83,17 @@ func (d *directoryCommand) run(
 	if err != nil {
 		return err
 	}
-	asker, err := t.sender(d.sender)
-	if err != nil {
-		return err
-	}
-	c, stop, err := t.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer stop()
-	name := ""
-	if len(args) > 0 {
-		name = args[0]
-	}
-	return show(ctx, c, asker, name)
+	name := strings.Join(args, "") // one at most
+	return t.read(ctx, func(c *dbproxy.Client) error { return show(ctx, t, c, name) })
 }
 
-func (d *directoryCommand) printUsers(ctx context.Context, c *dbproxy.Client, asker uint32, name string) error {
-	users, err := readUsers(ctx, c, asker)
+func (d *directoryCommand) printUsers(ctx context.Context, t *target, c *dbproxy.Client, name string) error {
+	users, err := readUsers(ctx, c, t.sender)
 	if err != nil {
 		return err
 	}
-	if name != "" {
-		u, err := findUser(users, name)
-		if err != nil {
-			return err
-		}
-		users = []user{u}
+	if users, err = choose(users, kindUser, name); err != nil {
+		return err
 	}
 	if !d.output.IsTable() {
 		return d.output.PrintData(d.Out, users)
@@ -121,23 +105,22 @@ func (d *directoryCommand) printUsers(ctx context.Context, c *dbproxy.Client, as
 	return table.Print(d.Out)
 }
 
-func (d *directoryCommand) printGroups(ctx context.Context, c *dbproxy.Client, asker uint32, name string) error {
-	groups, err := readGroups(ctx, c, asker)
+func (d *directoryCommand) printGroups(ctx context.Context, t *target, c *dbproxy.Client, name string) error {
+	if err := t.checkSender(ctx, c); err != nil {
+		return err
+	}
+	groups, err := readGroups(ctx, c, t.sender)
 	if err != nil {
 		return err
 	}
-	if name != "" {
-		g, err := findGroup(groups, name)
-		if err != nil {
-			return err
-		}
-		groups = []group{g}
+	if groups, err = choose(groups, kindGroup, name); err != nil {
+		return err
 	}
 	if !d.output.IsTable() {
 		return d.output.PrintData(d.Out, groups)
 	}
 	if len(groups) == 0 {
-		fmt.Fprintf(d.ErrOut, "user %d is a member of no group\n", asker)
+		fmt.Fprintf(d.ErrOut, "user %d is a member of no group\n", t.sender)
 		return nil
 	}
 	table := &kube.Table{Header: []string{"ID", "NAME", "MEMBERS"}}
