@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -158,25 +159,24 @@ func (s *stage) cluster(ctx context.Context, _ chan<- error) error {
 // startKind creates a cluster of kind and deletes it at the end. The programs run on this
 // machine as with every other cluster.
 func (s *stage) startKind(ctx context.Context) error {
-	path, err := exec.LookPath("kind")
-	if err != nil {
-		return fmt.Errorf("CLUSTER=kind needs kind and a container runtime: %w", err)
-	}
 	s.kubeconfig = filepath.Join(s.bin, "kubeconfig")
-	say("creating cluster %s with kind", namespace)
-	create := exec.CommandContext(ctx, path, "create", "cluster", "--name", namespace, "--kubeconfig", s.kubeconfig,
-		"--wait", "2m")
-	create.Stdout, create.Stderr = os.Stdout, os.Stderr
-	if err := create.Run(); err != nil {
-		return fmt.Errorf("kind create cluster: %w", err)
+	if err := os.Remove(s.kubeconfig); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the kubeconfig of an earlier demo: %w", err) // kind would add to it
 	}
-	s.Cleanup(func() {
+	s.Cleanup(func() { // also if the cluster is not complete
 		say("deleting cluster %s", namespace)
-		remove := exec.Command(path, "delete", "cluster", "--name", namespace, "--kubeconfig", s.kubeconfig)
+		remove := exec.Command("kind", "delete", "cluster", "--name", namespace, "--kubeconfig", s.kubeconfig)
 		if out, err := remove.CombinedOutput(); err != nil {
 			say("kind delete cluster: %v: %s", err, out)
 		}
 	})
+	say("creating cluster %s with kind; the first time it downloads an image", namespace)
+	create := exec.CommandContext(ctx, "kind", "create", "cluster", "--name", namespace, "--kubeconfig", s.kubeconfig,
+		"--wait", "2m")
+	create.Stdout, create.Stderr = os.Stdout, os.Stderr
+	if err := create.Run(); err != nil {
+		return fmt.Errorf("kind create cluster: %w: see above", err)
+	}
 	return nil
 }
 

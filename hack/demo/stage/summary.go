@@ -16,11 +16,14 @@ import (
 func (s *stage) printSummary() {
 	fmt.Println()
 	for _, reason := range slices.Sorted(maps.Keys(s.ended)) {
-		note := ""
+		messages, note := "messages", ""
+		if s.ended[reason] == 1 {
+			messages = "message"
+		}
 		if reason == v1alpha1.ReasonRecipientNotFound {
 			note = ", on purpose: nobody has the user id that it names"
 		}
-		say("sent   %2d messages with the result %s%s", s.ended[reason], reason, note)
+		say("sent   %2d %s with the result %s%s", s.ended[reason], messages, reason, note)
 	}
 	say("look   %s        what each TeamTalk user sees", s.inbox)
 	say("       %s#user:4  the alert, as its recipient sees it", s.inbox)
@@ -36,15 +39,18 @@ func (s *stage) printSummary() {
 type command struct{ what, line string }
 
 func (s *stage) commands() []command {
-	kubectl := "kubectl"
+	plugin := "bin/demo/kubectl-teamtalk"
 	if s.kubeconfig != "" {
-		kubectl += " --kubeconfig bin/demo/kubeconfig"
+		plugin += " --kubeconfig bin/demo/kubeconfig"
 	}
 	if s.current {
-		kubectl += " --namespace " + namespace
+		plugin += " --namespace " + namespace
 	}
 	return []command{
-		{"Why a message was refused.", kubectl + " describe ttm refused"},
+		{
+			"Send a message to user 3 and to a user who does not exist. Installed, the plugin is \"kubectl teamtalk\".",
+			plugin + ` send --to-user 3 --to-user 4040 "Hello"`,
+		},
 		{
 			"Send a message to user 3 over HTTP, as with http_msg_server.",
 			"curl http://" + s.addresses.gateway +
