@@ -90,7 +90,7 @@ func (s *serversCommand) run(ctx context.Context, args []string) error {
 	case len(list.Items) > 0:
 		return s.print(list.Items)
 	case s.allNamespaces:
-		fmt.Fprintln(s.ErrOut, "the cluster has no TeamTalkServer: docs/teamtalkserver.md says how to declare one")
+		fmt.Fprintln(s.ErrOut, "the cluster has no TeamTalkServer: docs/reference/teamtalkserver.md says how to declare one")
 	default:
 		fmt.Fprintf(s.ErrOut, "namespace %q has no TeamTalkServer; -A shows those of all namespaces\n", namespace)
 	}
