@@ -254,8 +254,8 @@ type ReceiverReadPolicy struct {
 	DeadlineSeconds *int32 `json:"deadlineSeconds,omitempty"`
 
 	// escalateTo lists recipients who get a message too, below a first line that says why. It is escalated if too few
-	// recipients have read it when the deadline passes, or if it was routed to fewer than must read it. Neither toLabel nor
-	// recipients changes them.
+	// recipients have read it when the deadline passes, or if it was routed to fewer than must read it. Neither toLabel
+	// nor recipients changes them.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="(has(self.users) ? self.users.size() : 0) + (has(self.groups) ? self.groups.size() : 0) + (has(self.userNames) ? self.userNames.size() : 0) + (has(self.groupNames) ? self.groupNames.size() : 0) > 0",message="name at least one recipient in users, userNames, groups or groupNames"
 	EscalateTo *NamedRecipients `json:"escalateTo,omitempty"`
