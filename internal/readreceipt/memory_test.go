@@ -32,7 +32,7 @@ func TestMemory(t *testing.T) {
 		track  func(tracker *Tracker, i int)
 		wantMB float64
 	}{
-		// The bar of the bench, which also counts what the queues take: docs/benchmarks.md.
+		// The bar of the bench, which also counts what the queues take: docs/explanation/benchmarks.md.
 		"10,000 messages that wait to be read": {10_000, keep, 10},
 		"without a readPolicy": {maxTracked, func(tracker *Tracker, i int) {
 			m, to := waitingMessage(i), user(uint32(1+i%users), uint32(1+i))
