@@ -5,6 +5,7 @@ package framework
 import (
 	"net"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -28,6 +29,7 @@ func (x *Tenant) RouterPeer() *RouterPeer {
 	x.Cleanup(func() { _ = conn.Close() })
 	p := &RouterPeer{Conn: conn}
 	go p.read()
+	go p.beat()
 	return p
 }
 
@@ -38,13 +40,20 @@ func (p *RouterPeer) read() {
 			return
 		}
 		change := &wire.IMGroupChangeMemberNotify{}
-		switch {
-		case f.Command == wire.CommandHeartBeat: // a peer that is silent for long is disconnected
-			_, _ = p.Write(f.Append(nil))
-		case f.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(f.Body, change) == nil:
+		if f.Command == wire.CommandGroupChangeNotify && proto.Unmarshal(f.Body, change) == nil {
 			p.mu.Lock()
 			p.changes = append(p.changes, change)
 			p.mu.Unlock()
+		}
+	}
+}
+
+// beat sends heartbeats, as message servers do: a router disconnects a peer that is silent for long.
+func (p *RouterPeer) beat() {
+	heartbeat := pdu.PDU{Service: wire.ServiceOther, Command: wire.CommandHeartBeat}.Append(nil)
+	for range time.Tick(5 * time.Second) {
+		if _, err := p.Write(heartbeat); err != nil {
+			return
 		}
 	}
 }

@@ -73,18 +73,27 @@ func TestEscalationIsResolved(t *testing.T) {
 	})
 	t.Run("sent in part", func(t *testing.T) {
 		t.Parallel()
-		x := newTenantWithTeamTalk(t, oneAtATime)
-		m := x.inEscalation()
-		x.annotate(m, v1alpha1.ResolvedAnnotation, "now")
-		m = x.AwaitMessage(m, "resolved", func(m *v1alpha1.TeamTalkMessage) bool {
-			return m.Status.Escalation.Recipients[1].Reason == v1alpha1.ReasonAlertResolved
-		})
-		x.TeamTalk.Faults().Clear()
-		m = x.AwaitMessage(m, "ended", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonPartiallyDelivered))
-		if e := m.Status.Escalation; e.Counts.Routed != 1 || e.Counts.Failed != 1 {
-			t.Errorf("%+v", e)
+		for range 5 {
+			x := newTenantWithTeamTalk(t, oneAtATime)
+			m := x.inEscalation()
+			x.annotate(m, v1alpha1.ResolvedAnnotation, "now")
+			m = x.AwaitMessage(m, "resolved", func(m *v1alpha1.TeamTalkMessage) bool {
+				r := m.Status.Escalation.Recipients[1]
+				return r.Reason == v1alpha1.ReasonAlertResolved || r.State == v1alpha1.StateRouted
+			})
+			if m.Status.Escalation.Recipients[1].State == v1alpha1.StateRouted {
+				t.Log("the operator has given up on the answer before the alert was resolved")
+				continue
+			}
+			x.TeamTalk.Faults().Clear()
+			m = x.AwaitMessage(m, "ended", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonPartiallyDelivered))
+			if e := m.Status.Escalation; e.Counts.Routed != 1 || e.Counts.Failed != 1 {
+				t.Errorf("%+v", e)
+			}
+			x.checkRowTexts(map[string]int{"old": 1, notRead + "old": 1})
+			return
 		}
-		x.checkRowTexts(map[string]int{"old": 1, notRead + "old": 1})
+		t.Error("no alert was resolved in time")
 	})
 }
 
@@ -122,11 +131,7 @@ func TestEscalationIsDeletedWithRetry(t *testing.T) {
 	x.Must(x.TeamTalk.AddUser(framework.User(absent)))
 	x.annotate(m, v1alpha1.RetryAnnotation, "1")
 	m = x.AwaitMessage(m, "retried", func(m *v1alpha1.TeamTalkMessage) bool { return !m.Status.Finished && m.Escalating() })
-	x.deleteAtOnce(m)
-	x.TeamTalk.Faults().Clear()
-	x.Deliver("later", "later", toUsers(x.Bob)) // behind it
-	x.Deliver("latest", "latest", toUsers(x.Mate))
-	x.checkRowTexts(map[string]int{notDelivered + "old": 1, "later": 1, "latest": 1})
+	x.checkNothingAfterDeletion(m)
 }
 
 // TestEscalationIsShown: the events of a message say what is about its escalation.
