@@ -350,7 +350,7 @@ func TestOverlayInAnotherNamespace(t *testing.T) {
 	}
 }
 
-// checkReceivers lets the gateway serve the receivers of a namespace, as docs/reference/teamtalkreceiver.md
+// checkReceivers lets the gateway serve the receivers of a namespace, as docs/reference/gateway.md
 // describes, and single receivers by name, as the chart does. It checks the gateway's access and
 // that it serves the receivers.
 func (c *cluster) checkReceivers(binary string, deployment *appsv1.Deployment) {

@@ -214,7 +214,7 @@ func hostileSources() map[string]string {
 	}
 }
 
-// BenchmarkHostile: docs/reference/teamtalkreceiver.md states the worst of it.
+// BenchmarkHostile: docs/explanation/benchmarks.md states the worst of it.
 func BenchmarkHostile(b *testing.B) {
 	payload := decoded(b, hostileBody())
 	for name, text := range hostileExpressions() {

@@ -190,7 +190,7 @@ func TestHostileTemplates(t *testing.T) {
 	}
 }
 
-// BenchmarkHostile: docs/reference/teamtalkreceiver.md states the worst of it.
+// BenchmarkHostile: docs/explanation/benchmarks.md states the worst of it.
 func BenchmarkHostile(b *testing.B) {
 	data := hostile(b)
 	for name, text := range hostileTemplates() {
