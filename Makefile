@@ -40,7 +40,7 @@ WIRE := internal/teamtalk/wire
 ##@ Use
 
 .PHONY: demo
-demo: ## Run the operator, a cluster and TeamTalk on this machine and send messages (DEMO_EXIT=1 exits at the end; CLUSTER=current uses your cluster, CLUSTER=kind a new one of kind)
+demo: ## Run the operator, a cluster and TeamTalk on this machine and send messages (DEMO_EXIT=1 exits at the end; CLUSTER=current uses your cluster, CLUSTER=kind a new kind cluster)
 	@go run ./hack/demo
 
 .PHONY: run
