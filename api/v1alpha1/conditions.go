@@ -12,11 +12,13 @@ const (
 	// ConditionReady of a TeamTalkMessage is True when the message is as declared: delivered, or
 	// waiting on purpose (Scheduled, Suspended). It is False while sending and after a failure.
 	// ConditionReady of a TeamTalkServer is True when messages can be delivered.
-	// ConditionReady of a TeamTalkReceiver is True when it accepts notifications and uses its own templates.
+	// ConditionReady of a TeamTalkReceiver is True when its server, Secret, templates and expressions are valid.
+	// ConditionReady of a TeamTalkSchedule is True when messages are created at their times, or it is suspended.
+	// ConditionReady of a TeamTalkGroup is True when the group has the declared members.
 	ConditionReady = "Ready"
-	// ConditionReconciling is present, with status True, only while the message is in progress.
+	// ConditionReconciling is present, with status True, only while the operator is working on the resource.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present, with status True, only after a message has failed. On a TeamTalkReceiver,
+	// ConditionStalled is present, with status True, only after a message has failed for a recipient. On a TeamTalkReceiver,
 	// TeamTalkSchedule or TeamTalkGroup it is present while retries do not help: edit the resource or its server.
 	ConditionStalled = "Stalled"
 	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
@@ -27,7 +29,8 @@ const (
 	// readPolicy has. It is set after Finished. Without a readPolicy it is present only while True.
 	ConditionRead = "Read"
 	// ConditionEscalated is True when every recipient in readPolicy.escalateTo has the message. It is set when the read
-	// deadline passes and too few recipients have read the message. Its reasons are those of Ready.
+	// deadline passes and too few recipients have read the message, or when it was routed to fewer than must read it. Its
+	// reasons are those of Ready.
 	ConditionEscalated = "Escalated"
 )
 
@@ -43,7 +46,7 @@ const (
 
 // Reasons of a TeamTalkServer's conditions, in addition to KeyNotFound and KeyInvalid.
 const (
-	// ReasonReady: the key is loaded, db_proxy and a router are connected.
+	// ReasonReady: the key is loaded, db_proxy and a router are connected. On other resources: Ready is True.
 	ReasonReady = "Ready"
 	// ReasonKeyLoaded: the Secret holds a valid key.
 	ReasonKeyLoaded = "KeyLoaded"
@@ -128,7 +131,7 @@ const (
 	// ReasonServerNotFound: the server does not exist, or does not allow this namespace. Both cases have the same reason,
 	// so that it reveals nothing about other namespaces.
 	ReasonServerNotFound = "ServerNotFound"
-	// ReasonServerNotReady: db_proxy is not connected.
+	// ReasonServerNotReady: db_proxy is not connected, or no router is connected for a message that is stored.
 	ReasonServerNotReady = "ServerNotReady"
 	// ReasonManagedByAnother: an operator with another Lease sends messages through the server. See status.managedBy.
 	ReasonManagedByAnother = "ManagedByAnother"
@@ -139,7 +142,7 @@ const (
 	ReasonSenderNotPermitted = "SenderNotPermitted"
 	// ReasonRecipientNotPermitted: the server's rules exclude this recipient.
 	ReasonRecipientNotPermitted = "RecipientNotPermitted"
-	// ReasonKeyNotFound: the Secret, or the key in it, does not exist.
+	// ReasonKeyNotFound: the Secret, or the key in it, does not exist or may not be read.
 	ReasonKeyNotFound = "KeyNotFound"
 	// ReasonKeyInvalid: the AES key is not 32 bytes long.
 	ReasonKeyInvalid = "KeyInvalid"
@@ -178,9 +181,10 @@ const (
 	// ReasonContentTooLong: the content is longer than TeamTalk's column. TeamTalk would report success
 	// and store nothing.
 	ReasonContentTooLong = "ContentTooLong"
-	// ReasonContentInvalid: the text is not UTF-8, or contains a NUL, at which clients truncate it.
+	// ReasonContentInvalid: the text is not UTF-8, or contains a NUL, at which clients truncate it. Or the message has an
+	// idempotencyKey, and the server disables delivery tokens.
 	ReasonContentInvalid = "ContentInvalid"
-	// ReasonContentNotFound: the ConfigMap, or the key in it, does not exist.
+	// ReasonContentNotFound: the ConfigMap, or the key in it, does not exist or may not be read.
 	ReasonContentNotFound = "ContentNotFound"
 	// ReasonContentChanged: the text in the ConfigMap has changed after its first segments were sent.
 	ReasonContentChanged = "ContentChanged"

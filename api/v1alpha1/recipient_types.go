@@ -119,7 +119,7 @@ type RecipientStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	Reason string `json:"reason,omitempty"`
 
-	// message explains the reason and tells what to do.
+	// message explains the reason and says what to do.
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Message string `json:"message,omitempty"`
@@ -196,7 +196,7 @@ type ReadPolicy struct {
 
 	// escalateTo lists recipients who get the message too, below a first line that says why. It is escalated if too few
 	// recipients have read it when the deadline passes, or if it was routed to fewer than must read it. Each of them gets
-	// it once, also one who is in to. Names are looked up when the message is taken up, and again when it is escalated. A
+	// it once, even if to lists it too. Names are looked up before the message is sent, and again when it is escalated. A
 	// TeamTalkGroup that is not Ready delays only itself. Nothing is escalated while suspend is true, nor once the
 	// annotation teamtalk.io/resolved-at is set.
 	// +optional

@@ -62,8 +62,8 @@ type TeamTalkGroupSpec struct {
 	// +kubebuilder:validation:Pattern=`^https?://[^#\s]+$`
 	AvatarURL string `json:"avatarURL,omitempty"`
 
-	// groupID is the id of an existing group to adopt. The TeamTalkServer must list it in groups.adoptable. It is
-	// immutable.
+	// groupID is the id of an existing group to adopt. The TeamTalkServer must list it in groups.adoptable, or set
+	// groups.adoptAny. It is immutable.
 	// +optional
 	GroupID *GroupID `json:"groupID,omitempty"`
 

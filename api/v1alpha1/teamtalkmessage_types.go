@@ -143,7 +143,7 @@ type TeamTalkMessageSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	IdempotencyKey string `json:"idempotencyKey,omitempty"`
 
-	// readPolicy describes who must read the message, and by when. The condition Read tells the outcome. If unset, the
+	// readPolicy describes who must read the message, and by when. The condition Read shows the outcome. If unset, the
 	// operator records the reads that it sees within a day, until it restarts.
 	// +optional
 	ReadPolicy *ReadPolicy `json:"readPolicy,omitempty"`
@@ -341,9 +341,9 @@ type TeamTalkMessageStatus struct {
 	// +optional
 	Escalation *EscalationStatus `json:"escalation,omitempty"`
 
-	// text identifies the text that may be in the store. It is recorded before the first send of a revision. It is also
-	// recorded before a text from a ConfigMap is sent, if the message has an idempotencyKey or a ttlSecondsAfterFinished,
-	// or the text has several segments. For other texts with several segments, it is recorded with the first status.
+	// text identifies the text that may be in the store. It is recorded before the first send of a revision. For a
+	// text from a ConfigMap, it is also recorded if the message has an idempotencyKey or a ttlSecondsAfterFinished, or if
+	// the text has several segments. For other texts with several segments, it is recorded with the first status.
 	// Another text replaces it only when the store proves that nothing of it was stored.
 	// +optional
 	Text *RecordedText `json:"text,omitempty"`

@@ -287,7 +287,7 @@ type TeamTalkReceiverStatus struct {
 	// +optional
 	Path string `json:"path,omitempty"`
 
-	// conditions holds Ready, Processed and Served.
+	// conditions holds Ready, Stalled, Processed and Served.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

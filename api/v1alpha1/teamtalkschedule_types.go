@@ -97,7 +97,8 @@ type MessageTemplate struct {
 	// +optional
 	Metadata TemplateMetadata `json:"metadata,omitzero"`
 
-	// spec is the spec of each message. Its idempotencyKey derives from the schedule and the scheduled time.
+	// spec is the spec of each message. Its idempotencyKey derives from the schedule and the scheduled time. sendAfter,
+	// deadline and audio must not be set.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!has(self.idempotencyKey)",message="a scheduled message has an idempotencyKey of its own: remove it",fieldPath=".idempotencyKey"
 	// +kubebuilder:validation:XValidation:rule="self.onChange != 'Resend'",message="onChange: Resend does not go with a schedule: each scheduled message has an idempotencyKey, and an edit of the schedule is for later ones",fieldPath=".onChange"
