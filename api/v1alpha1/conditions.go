@@ -18,8 +18,9 @@ const (
 	ConditionReady = "Ready"
 	// ConditionReconciling is present, with status True, only while the operator is working on the resource.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present, with status True, only after a message has failed for a recipient. On a TeamTalkReceiver,
-	// TeamTalkSchedule or TeamTalkGroup it is present while retries do not help: edit the resource or its server.
+	// ConditionStalled is present, with status True, only after a message has failed for a recipient. On a
+	// TeamTalkReceiver, TeamTalkSchedule or TeamTalkGroup it is present while retries do not help: edit the resource or
+	// its server.
 	ConditionStalled = "Stalled"
 	// ConditionDelivered is True when every recipient is Routed, or Stored with the reason StoredNotRouted.
 	ConditionDelivered = "Delivered"
