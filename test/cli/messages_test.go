@@ -92,6 +92,22 @@ func TestStatusOfReads(t *testing.T) {
 	x.run("status", m.Name).want(0, ". Read: ", "ago, by 1 member")
 }
 
+// TestStatusOfEscalation: the recipients of an escalation follow those of the message.
+func TestStatusOfEscalation(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithServer(t)
+	m := x.Deliver("m", "Hello", func(m *v1alpha1.TeamTalkMessage) {
+		to := &v1alpha1.Recipients{Users: []v1alpha1.UserID{v1alpha1.UserID(x.Bob)}}
+		m.Spec.ReadPolicy = &v1alpha1.ReadPolicy{DeadlineSeconds: new(int32(1)), EscalateTo: to}
+	})
+	alice, bob := "user "+text(x.Alice), "user "+text(x.Bob)+" (escalated)"
+	x.run("status", m.Name, "--watch").want(0, "ReadDeadlineExceeded: ", ". Escalation: Delivered: ", alice, bob)
+	r := x.run("status", m.Name, "-o", "wide").want(0, ". Escalation: Delivered: ", alice, bob)
+	if strings.Count(r.out, "Routed") != 2 || strings.Contains(r.out, alice+" (escalated)") {
+		t.Error(r.out)
+	}
+}
+
 // TestWatchDeleted: a message that is deleted ends the watch.
 func TestWatchDeleted(t *testing.T) {
 	t.Parallel()

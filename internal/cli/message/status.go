@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,11 @@ const statusLong = `Show what became of TeamTalkMessages: a line for the message
 READ is when the user, or the first member of the group, was seen to read the message. Without a readPolicy, the
 operator records reads as far as it sees them.
 
-With --watch, the command shows each change until the message has finished, and its readPolicy is not due any more.
+If the message was escalated, the recipients in readPolicy.escalateTo follow, marked as escalated. The operator does
+not record whether they have read it.
+
+With --watch, the command shows each change until the message has finished, its readPolicy is not due any more, and its
+escalation has ended.
 Its exit code says whether the message was delivered, as that of send does. Several messages are watched one after the
 other.`
 
@@ -126,7 +131,7 @@ func (s *statusCommand) watchAll(
 		}
 		last, err := Follow(ctx, c, client.ObjectKeyFromObject(m), func(m *v1alpha1.TeamTalkMessage) bool {
 			w.show(m)
-			return m.Finished() && !m.ReadDue()
+			return m.Finished() && !m.ReadDue() && !m.Escalating()
 		})
 		if last == nil {
 			last = m
@@ -155,11 +160,11 @@ func (w *statusWatch) show(m *v1alpha1.TeamTalkMessage) {
 		w.headline = line
 		fmt.Fprintln(w.out, line)
 	}
-	for i := range m.Status.Recipients {
-		r := &m.Status.Recipients[i]
-		if key := fmt.Sprint(r.Recipient(), r.State, r.Reason, r.MessageIDs, r.Attempts, r.ReadBy); !w.shown[key] {
+	for r, escalated := range allRecipients(m) {
+		key := fmt.Sprint(escalated, r.Recipient(), r.State, r.Reason, r.MessageIDs, r.Attempts, r.ReadBy)
+		if !w.shown[key] {
 			w.shown[key] = true
-			w.table.Add(recipientRow(r, w.wide)...)
+			w.table.Add(recipientRow(r, escalated, w.wide)...)
 		}
 	}
 	if len(w.table.Rows) > 0 {
@@ -177,10 +182,29 @@ func printStatus(w io.Writer, m *v1alpha1.TeamTalkMessage, wide bool) error {
 		return nil
 	}
 	table := &kube.Table{Header: recipientHeader(wide)}
-	for i := range m.Status.Recipients {
-		table.Add(recipientRow(&m.Status.Recipients[i], wide)...)
+	for r, escalated := range allRecipients(m) {
+		table.Add(recipientRow(r, escalated, wide)...)
 	}
 	return table.Print(w)
+}
+
+// allRecipients yields the recipients of a message, and then those to whom it was escalated.
+func allRecipients(m *v1alpha1.TeamTalkMessage) iter.Seq2[*v1alpha1.RecipientStatus, bool] {
+	return func(yield func(r *v1alpha1.RecipientStatus, escalated bool) bool) {
+		for i := range m.Status.Recipients {
+			if !yield(&m.Status.Recipients[i], false) {
+				return
+			}
+		}
+		if !m.Status.Escalated() {
+			return
+		}
+		for i := range m.Status.Escalation.Recipients {
+			if !yield(&m.Status.Escalation.Recipients[i], true) {
+				return
+			}
+		}
+	}
 }
 
 // headline is a line about the message.
@@ -207,6 +231,9 @@ func headline(m *v1alpha1.TeamTalkMessage) string {
 	if read := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead); read != nil {
 		line += fmt.Sprintf(". %s: %s", read.Reason, read.Message)
 	}
+	if escalated := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionEscalated); escalated != nil {
+		line += fmt.Sprintf(". Escalation: %s: %s", escalated.Reason, escalated.Message)
+	}
 	return line
 }
 
@@ -232,13 +259,17 @@ func recipientHeader(wide bool) []string {
 	return append(header, "MESSAGE")
 }
 
-func recipientRow(r *v1alpha1.RecipientStatus, wide bool) []string {
+func recipientRow(r *v1alpha1.RecipientStatus, escalated, wide bool) []string {
+	name := kube.DescribeStatus(r)
+	if escalated {
+		name += " (escalated)"
+	}
 	ids := make([]string, len(r.MessageIDs))
 	for i, id := range r.MessageIDs {
 		ids[i] = strconv.FormatInt(id, 10)
 	}
 	row := []string{
-		kube.DescribeStatus(r), string(r.State), cmp.Or(strings.Join(ids, ","), "-"), strconv.Itoa(int(r.Attempts)),
+		name, string(r.State), cmp.Or(strings.Join(ids, ","), "-"), strconv.Itoa(int(r.Attempts)),
 		age(r.StoredAt), describeRead(r), cmp.Or(r.Reason, "-"),
 	}
 	if wide {
