@@ -83,6 +83,7 @@ func newTTLWatch(
 			client.MatchingFields{v1alpha1.FieldFinished: "true", v1alpha1.FieldSettled: "false"},
 		},
 	}
+	// A message that is escalated may have to be read as well: after a retry, or with a longer deadline.
 	escalates := func(o client.Object) bool {
 		m, ok := o.(*v1alpha1.TeamTalkMessage)
 		if ok && m.Escalating() {
@@ -116,6 +117,7 @@ func newTTLWatch(
 		found: func(o client.Object) bool {
 			if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && m.ReadDue() && !m.RetryAsked() {
 				if later, ok := awaitRead(m); ok {
+					escalates(m)
 					opts := priorityqueue.AddOpts{Priority: new(handler.LowPriority), After: later}
 					reads.WakeWith(opts, client.ObjectKeyFromObject(o))
 					return false

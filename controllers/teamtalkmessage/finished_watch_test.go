@@ -116,6 +116,23 @@ func TestFinishedWatch(t *testing.T) {
 	}
 }
 
+// TestSweepWakesEscalations: the escalation of a message that was not routed goes on while the message, which was
+// retried, waits to be read.
+func TestSweepWakesEscalations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reads, escalations := newTriggered(t), newTriggered(t)
+		w := newTTLWatch(nil, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &reads.Trigger, &escalations.Trigger,
+			func(*v1alpha1.TeamTalkMessage) (time.Duration, bool) { return time.Hour, true })
+		w.found(finishedMessage(v1alpha1.StateRouted, unsettle, toRead, escalating))
+		if isWoken, _ := escalations.take(); !isWoken {
+			t.Error("the escalation is not woken")
+		}
+		if isWoken, _ := reads.take(); isWoken {
+			t.Error("the message is read although its status shows what is known")
+		}
+	})
+}
+
 // TestSweep: a sweep is tried again after a failure, and another follows if the watch has begun again meanwhile.
 func TestSweep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
