@@ -4,6 +4,7 @@ package readreceipt
 
 import (
 	"slices"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +76,7 @@ func TestKeepIsBounded(t *testing.T) {
 
 // TestKeepMany: so many recipients take well under a second, if no work grows with their square.
 func TestKeepMany(t *testing.T) {
-	tracker, sent, began := NewTracker(), unreadBy(maxKept), time.Now()
+	tracker, sent, began, before := NewTracker(), unreadBy(maxKept), time.Now(), processorTime(t)
 	slices.Reverse(sent[:10])
 	if !tracker.Keep(named("a"), chat, sender, sent) {
 		t.Fatal("they are not kept")
@@ -102,9 +103,19 @@ func TestKeepMany(t *testing.T) {
 	if tracker.tracked != 0 || len(tracker.pending) != 0 {
 		t.Errorf("%d are tracked, %d pending", tracker.tracked, len(tracker.pending))
 	}
-	if took := time.Since(began); took > 30*time.Second {
+	if took := processorTime(t) - before; took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
+}
+
+// processorTime is what this process has used. Unlike the time that passes, it is much the same on a busy machine.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // TestWokenByReaders: without a readPolicy, the first reader wakes a message, and the one with which all have read it.
