@@ -91,7 +91,7 @@ func split(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notifi
 		}
 		result.Messages = append(result.Messages, m)
 	}
-	result.keepFiring()
+	result.keepFiring(r, alerts, n.TruncatedAlerts == 0)
 	return result
 }
 
@@ -118,11 +118,19 @@ func (r *Result) resolve(hash string) {
 	}
 }
 
-// keepFiring leaves out the keys of alerts that still fire: others with the same key may be resolved.
-func (r *Result) keepFiring() {
-	r.ResolvedKeys = slices.DeleteFunc(r.ResolvedKeys, func(hash string) bool {
-		return slices.ContainsFunc(r.Messages, func(m Message) bool { return !m.Resolved && m.AlertKey == hash })
-	})
+// keepFiring leaves out the keys of alerts that still fire: others with the same key may be resolved. If the
+// notification does not have all alerts, those that were left out may fire.
+func (r *Result) keepFiring(receiver *v1alpha1.TeamTalkReceiver, alerts []alert, hasAll bool) {
+	fires := map[string]bool{}
+	for _, m := range r.Messages {
+		fires[m.AlertKey] = fires[m.AlertKey] || !m.Resolved
+	}
+	for _, a := range alerts {
+		if a.keyed && a.Status != template.StatusResolved {
+			fires[hashKeys(receiver, []string{a.key})] = true
+		}
+	}
+	r.ResolvedKeys = slices.DeleteFunc(r.ResolvedKeys, func(hash string) bool { return !hasAll || fires[hash] })
 }
 
 // summarize sets the fields of a notification about all of its alerts.

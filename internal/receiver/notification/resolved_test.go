@@ -37,6 +37,8 @@ func TestResolved(t *testing.T) {
 		"none is left out":         {fires: alerts("A=firing"), later: strings.Replace(alerts("A=resolved"), "{", `{"truncatedAlerts":0,`, 1), group: true},
 		"by key, still firing":     {dedup: alertKey, groupBy: "instance", fires: alerts("A=firing"), later: alerts("A=firing", "A@2=resolved")},
 		"by key, elsewhere":        {dedup: alertKey, groupBy: "instance", fires: alerts("A=firing"), later: alerts("B=firing", "A@2=resolved"), key: true},
+		"by key, others left out":  {dedup: alertKey, fires: alerts("A=firing"), later: strings.Replace(alerts("A=resolved"), "{", `{"truncatedAlerts":1,`, 1)},
+		"by key, among others":     {dedup: alertKey, filter: `payload.status == "firing"`, fires: alerts("A=firing"), later: alerts("A=firing", "B=firing", "A@2=resolved")},
 		"repeated":                 {fires: alerts("A=firing"), later: alerts("A=firing")},
 		"filtered":                 {filter: `payload.status == "firing"`, fires: alerts("A=firing"), later: alerts("A=resolved"), group: true},
 		"by key":                   {dedup: alertKey, fires: alerts("A=firing"), later: alerts("A=resolved"), group: true, key: true},
