@@ -153,7 +153,7 @@ func (c *unreadCounters) ask(
 	due := c.receipts.DueChats(server, l, time.Now(), counterUsers)
 	var asking errgroup.Group
 	asking.SetLimit(counterReads)
-	var answered, failures atomic.Int32 // failures in a row
+	var failures atomic.Int32 // in a row
 	for user, chats := range due {
 		if failures.Load() >= silentAfter || ctx.Err() != nil {
 			break
@@ -168,7 +168,6 @@ func (c *unreadCounters) ask(
 				c.receipts.NoteUnanswered(server, chats, asked)
 				return nil // others may be answered
 			}
-			answered.Add(1)
 			failures.Store(0)
 			for _, chat := range chats {
 				counter := readreceipt.Counter{Asked: asked}
@@ -179,7 +178,7 @@ func (c *unreadCounters) ask(
 		})
 	}
 	_ = asking.Wait()
-	isSilent = failures.Load() >= silentAfter || failures.Load() > 0 && answered.Load() == 0
+	isSilent = failures.Load() >= silentAfter
 	c.noteRun(server, len(due), isSilent)
 	return isSilent, !isSilent && len(due) == counterUsers
 }
