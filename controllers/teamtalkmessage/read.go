@@ -5,7 +5,6 @@ package teamtalkmessage
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -97,6 +96,7 @@ func (r *Reconciler) lookForReads(ctx context.Context, req reconcile.Request) (r
 	case !m.Finished() || !m.Status.Finished:
 		return reconcile.Result{RequeueAfter: readRecheck}, nil // its end wakes it, unless it is deleted
 	case !m.ReadDue() && !r.Receipts.HasRead(trackedMessage(m)):
+		r.Receipts.Unkeep(trackedMessage(m), sentOf(m)) // it was decided after it was listed
 		return reconcile.Result{}, nil
 	}
 	end, ok := r.Engine.TrackReconcile(m.UID)
@@ -134,10 +134,8 @@ func (r *Reconciler) awaitRead(m *v1alpha1.TeamTalkMessage) (time.Duration, bool
 	if !m.DeletionTimestamp.IsZero() || !m.Finished() || !m.Status.Finished {
 		return 0, false
 	}
-	sent := sentOf(m)
-	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
-	if slices.ContainsFunc(receipts, func(r readreceipt.Receipt) bool { return !slices.Contains(sent, r.Sent) }) {
-		return 0, false // it has been sent again since it was listed
+	if !r.Receipts.IsAsListed(trackedMessage(m), sentOf(m)) {
+		return 0, false
 	}
 	shown := m.DeepCopy()
 	missed := r.showReads(shown, time.Now())

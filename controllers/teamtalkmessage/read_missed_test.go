@@ -178,6 +178,38 @@ func TestAwaitRead(t *testing.T) {
 	}
 }
 
+// TestListedBeforeItWasCreatedAgain: a list that shows the former message of a name tells nothing of the current one.
+func TestListedBeforeItWasCreatedAgain(t *testing.T) {
+	m := finishedMessage(v1alpha1.StateRouted, recipients("R"), toRead)
+	setRead(m, "", m.Status.CompletionTime.Time)
+	r, _ := readable(t, m)
+	current := readreceipt.Message{Key: client.ObjectKeyFromObject(m), UID: "current"}
+	r.Receipts.Keep(current, m.ServerKey(), 1, []readreceipt.Recorded{{Sent: sentOf(m)[0]}})
+	if later, ok := r.awaitRead(m); ok {
+		t.Errorf("looked at in %v", later)
+	}
+	if receipts, _ := r.Receipts.Receipts(current); len(receipts) != 1 {
+		t.Error("what was known of the current one is lost")
+	}
+}
+
+// TestDecidedSinceItWasListed: a message that is not waited for any more takes no place among those that are.
+func TestDecidedSinceItWasListed(t *testing.T) {
+	listed := finishedMessage(v1alpha1.StateRouted, recipients("R"), toRead)
+	setRead(listed, "", listed.Status.CompletionTime.Time)
+	decided := finishedMessage(v1alpha1.StateRouted, recipients("r"), toRead, isRead)
+	r, _ := readable(t, decided)
+	if _, ok := r.awaitRead(listed); !ok {
+		t.Fatal("it is not tracked")
+	}
+	if _, err := r.lookForReads(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(decided)}); err != nil {
+		t.Fatal(err)
+	}
+	if review := r.Receipts.Review(decided.ServerKey(), readreceipt.Listening{}, time.Now()); review != (readreceipt.Review{}) {
+		t.Errorf("it is still waited for: %+v", review)
+	}
+}
+
 func endedLongAgo(m *v1alpha1.TeamTalkMessage) {
 	m.Status.CompletionTime = new(metav1.NewTime(m.Status.CompletionTime.Add(-48 * time.Hour)))
 }

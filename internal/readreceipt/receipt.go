@@ -126,6 +126,8 @@ func (r *receipt) conversation() conversation {
 
 func (r *receipt) recipient() v1alpha1.Recipient { return r.conversation().recipient() }
 
+func (r *receipt) sent() Sent { return Sent{To: r.recipient(), First: r.first, Last: r.last} }
+
 func (r *receipt) id() receiptID { return receiptID{first: r.first, uid: r.of.uid} }
 
 // resource are the receipts of a TeamTalkMessage.
@@ -314,7 +316,7 @@ func (t *Tracker) Receipts(m Message) (receipts []Receipt, written time.Time) {
 		return nil, time.Time{}
 	}
 	for _, r := range all.receipts {
-		receipt := Receipt{Sent: Sent{To: r.recipient(), First: r.first, Last: r.last}, ReadBy: r.readBy()}
+		receipt := Receipt{Sent: r.sent(), ReadBy: r.readBy()}
 		if r.seen != nil {
 			receipt.ReadAt = r.seen.first
 		}
@@ -327,6 +329,25 @@ func (t *Tracker) Receipts(m Message) (receipts []Receipt, written time.Time) {
 func (t *Tracker) HasRead(m Message) bool {
 	receipts, _ := t.Receipts(m)
 	return slices.ContainsFunc(receipts, func(r Receipt) bool { return r.ReadBy > 0 })
+}
+
+// IsAsListed reports whether nothing is tracked for a message but what a list shows that was sent. Otherwise the
+// message was sent again since, or deleted and created again.
+func (t *Tracker) IsAsListed(m Message, sent []Sent) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := t.resources[m.Key]
+	switch {
+	case all == nil:
+		return true
+	case all.uid != m.UID:
+		return false
+	}
+	isSent := make(map[Sent]bool, len(sent))
+	for _, s := range sent {
+		isSent[s] = true
+	}
+	return !slices.ContainsFunc(all.receipts, func(r *receipt) bool { return !isSent[r.sent()] })
 }
 
 // Written records that the status was written at a time.
