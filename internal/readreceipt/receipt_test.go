@@ -164,6 +164,14 @@ func TestReceipts(t *testing.T) {
 			h.step(m, delivery.StepSend, delivery.Progress{Recipient: m.recipient(), State: v1alpha1.StatePending}, p)
 			h.reads(3, sender, 5)
 		}, m, 0},
+		"a later revision with the same id": {func(h *harness) { // ids begin again after a loss of Redis
+			h.sent(m)
+			h.reads(3, sender, 5)
+			synctest.Wait()
+			pass(time.Second)
+			h.stored(m)
+			h.routed(m)
+		}, m, 0},
 		"another resource of its name": {func(h *harness) {
 			h.sent(m)
 			h.Keep(Message{m.resource().Key, "another"}, chat, sender, m.recorded())

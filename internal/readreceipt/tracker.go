@@ -227,6 +227,10 @@ func (t *Tracker) Observe(e delivery.StepEvent) {
 		t.reportIfRead(tracked)
 	case isRouted(e):
 	case e.After.Done():
+	if isEarlier := tracked != nil && !tracked.routing.IsZero() && e.Step == delivery.StepSend; isEarlier {
+		t.remove(tracked) // after a loss of Redis, another message was just stored with its id
+		tracked = nil
+	}
 		t.forgetUnrouted(c, id) // no router accepted it
 	case id.first != 0 && tracked == nil:
 		// Before a router has the message, so before anybody can read it.

@@ -306,7 +306,8 @@ func TestTracker(t *testing.T) {
 		"another resource adopts a message and routes it": func(h *harness) {
 			h.sent(user(3, 5))
 			pass(time.Second)
-			h.sent(user(3, 5))
+			h.step(user(3, 5), delivery.StepAsk, delivery.Progress{}, user(3, 5).progress(v1alpha1.StateStored))
+			h.routed(user(3, 5))
 			pass(time.Second)
 			h.reads(3, sender, 5)
 			h.want("default: User read after 2s")
