@@ -150,9 +150,15 @@ func TestReceipts(t *testing.T) {
 			h.Unkeep(m.resource(), []Sent{m.sent()})
 			h.reads(3, sender, 5)
 		}, m, 1},
-		"kept without it":      {func(h *harness) { h.sent(m); h.Keep(m.resource(), chat, sender, nil) }, m, -1},
-		"too old":              {func(h *harness) { h.sent(m); pass(maxAge); h.reads(9, 9, 9) }, m, -1},
-		"released":             {func(h *harness) { h.sent(m); h.Release(m.resource().Key) }, m, -1},
+		"kept without it": {func(h *harness) { h.sent(m); h.Keep(m.resource(), chat, sender, nil) }, m, -1},
+		"too old":         {func(h *harness) { h.sent(m); pass(maxAge); h.reads(9, 9, 9) }, m, -1},
+		"released":        {func(h *harness) { h.sent(m); h.Release(m.resource().Key) }, m, -1},
+		"read before the server's session is replaced": {func(h *harness) {
+			h.Keep(m.resource(), chat, sender, m.recorded())
+			h.reads(3, sender, 5)
+			synctest.Wait()
+			h.Forget(chat)
+		}, m, 1},
 		"the server is gone":   {func(h *harness) { h.sent(m); h.Forget(chat) }, m, -1},
 		"another server's end": {func(h *harness) { h.sent(m); h.Forget(other) }, m, 0},
 		"a later revision": {func(h *harness) {

@@ -5,6 +5,7 @@ package readreceipt
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -155,7 +156,8 @@ func (t *Tracker) drop(server types.NamespacedName) {
 	t.dropped[server], t.droppedAt[server] = true, time.Now()
 }
 
-// Forget drops what is tracked for a server. Its endpoints may belong to another TeamTalk now.
+// Forget drops what is tracked for a server. Its endpoints may belong to another TeamTalk now. Who has read a message
+// that is kept may still have to be recorded.
 func (t *Tracker) Forget(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -168,7 +170,14 @@ func (t *Tracker) Forget(server types.NamespacedName) {
 		if all.kept && t.Wake != nil {
 			t.Wake(key)
 		}
-		t.removeAll(key)
+		for _, r := range slices.Backward(slices.Clone(all.receipts)) {
+			if !all.kept || r.readBy() == 0 {
+				t.remove(r)
+			}
+		}
+		if len(all.receipts) == 0 {
+			delete(t.resources, key)
+		}
 	}
 }
 
@@ -218,6 +227,10 @@ func (t *Tracker) Observe(e delivery.StepEvent) {
 		t.forgetUnrouted(c, receiptID{uid: e.UID, first: before})
 	}
 	tracked := t.pending[c][id]
+	if isEarlier := tracked != nil && !tracked.routing.IsZero() && e.Step == delivery.StepSend; isEarlier {
+		t.remove(tracked) // after a loss of Redis, another message was just stored with its id
+		tracked = nil
+	}
 	switch {
 	case isRouted(e) && tracked != nil:
 		if tracked.routed.IsZero() { // else it is routed again
@@ -227,10 +240,6 @@ func (t *Tracker) Observe(e delivery.StepEvent) {
 		t.reportIfRead(tracked)
 	case isRouted(e):
 	case e.After.Done():
-	if isEarlier := tracked != nil && !tracked.routing.IsZero() && e.Step == delivery.StepSend; isEarlier {
-		t.remove(tracked) // after a loss of Redis, another message was just stored with its id
-		tracked = nil
-	}
 		t.forgetUnrouted(c, id) // no router accepted it
 	case id.first != 0 && tracked == nil:
 		// Before a router has the message, so before anybody can read it.
