@@ -190,7 +190,8 @@ func (all *resource) missed(d doubts, now time.Time) (count int, ok bool) {
 	return d.unprovable + d.waiting, d.waiting == 0 || isOver
 }
 
-// Missed returns how many recipients may have read a message, or false while that is still being found out.
+// Missed returns how many recipients may have read a message, or false while that is still being found out. Then it has
+// the messages of the server be looked at.
 func (t *Tracker) Missed(m Message, l Listening, now time.Time) (count int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -198,7 +199,10 @@ func (t *Tracker) Missed(m Message, l Listening, now time.Time) (count int, ok b
 	if all == nil || all.uid != m.UID {
 		return 0, true
 	}
-	return all.missed(all.doubts(l), now)
+	if count, ok = all.missed(all.doubts(l), now); !ok {
+		t.doubt(all.server)
+	}
+	return count, ok
 }
 
 // UnknownMissed is what NoteShown is told of a status that was not written by this process.

@@ -35,7 +35,6 @@ func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, se
 		all = t.newResource(m, server)
 	}
 	all.kept = true
-	isDoubted := false
 	wanted := make(map[*receipt]bool, len(sent))
 	now := time.Now()
 	for _, s := range sent {
@@ -56,15 +55,9 @@ func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, se
 		wanted[r] = true
 	}
 	for _, r := range slices.Clone(all.receipts) {
-		switch {
-		case !wanted[r]:
+		if !wanted[r] {
 			t.remove(r)
-		case r.heardSince.IsZero() && !r.recorded && r.readBy() == 0:
-			isDoubted = true
 		}
-	}
-	if isDoubted {
-		t.doubt(server)
 	}
 	return true
 }

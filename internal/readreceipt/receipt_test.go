@@ -275,8 +275,12 @@ func TestWake(t *testing.T) {
 		want()
 		h.Forget(chat)
 		want(kept)
-		h.Keep(kept.resource(), chat, sender, kept.recorded()) // it may have been read
-		if wanted := []types.NamespacedName{other, chat, chat}; !slices.Equal(doubted, wanted) {
+		h.Keep(kept.resource(), chat, sender, kept.recorded())
+		h.Missed(kept.resource(), Listening{Since: time.Now()}, time.Now()) // it may have been read
+		h.sent(kept)
+		h.Missed(kept.resource(), Listening{Since: time.Now()}, time.Now())
+		h.Missed(kept.resource(), Listening{}, time.Now()) // a router is away
+		if wanted := []types.NamespacedName{other, chat, chat, chat}; !slices.Equal(doubted, wanted) {
 			t.Errorf("doubts about %v, want %v", doubted, wanted)
 		}
 	})
