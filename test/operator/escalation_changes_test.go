@@ -48,6 +48,21 @@ func TestEscalationWaitsForGroup(t *testing.T) {
 	x.checkRowTexts(map[string]int{"hello": 1, notRead + "hello": 2})
 }
 
+// TestEscalationContinuesWhileDue: after a hand-over, an escalation also continues if its message has to be read again.
+func TestEscalationContinuesWhileDue(t *testing.T) {
+	t.Parallel()
+	x := newTenantOf(t, newCluster(t))
+	m := x.Deliver("m", "hello", escalate(1, v1alpha1.Recipients{GroupRefs: []v1alpha1.GroupReference{{Name: "later"}}}))
+	x.AwaitMessage(m, "waiting for the group", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonGroupNotReady))
+	x.Patch(m, `{"spec":{"readPolicy":{"deadlineSeconds":3600}}}`)
+	x.AwaitMessage(m, "due again", hasRead(metav1.ConditionFalse, v1alpha1.ReasonUnread))
+	x.StopLeader()
+	x.StartLeader()
+	x.awaitGroup(x.declareGroup("later", ofUsers(x.Alice)), v1alpha1.ReasonReady)
+	x.AwaitMessage(m, "escalated", func(m *v1alpha1.TeamTalkMessage) bool { return !m.Escalating() })
+	x.checkRowTexts(map[string]int{"hello": 1, notRead + "hello": 1})
+}
+
 // TestEscalationIsResolved: what was not sent of an escalation is not sent any more when the alerts are resolved.
 func TestEscalationIsResolved(t *testing.T) {
 	t.Parallel()
