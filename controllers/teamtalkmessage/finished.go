@@ -40,7 +40,7 @@ func (r *Reconciler) setupFinished(mgr ctrl.Manager) error {
 	log := mgr.GetLogger().WithName("finished")
 	for _, w := range []*finishedWatch{
 		newEditWatch(r.Live, log, edits),
-		newTTLWatch(r.Live, log, edits, cleanups, &r.readWake, r.Wake, r.awaitRead),
+		newUnsettledWatch(r.Live, log, edits, cleanups, &r.readWake, r.Wake, r.awaitRead),
 	} {
 		if err := mgr.Add(w); err != nil {
 			return err

@@ -69,10 +69,10 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 	}
 }
 
-// newTTLWatch returns a watch that wakes finished messages that are not settled: those with a due readPolicy, an
+// newUnsettledWatch returns a watch that wakes finished messages that are not settled: those with a due readPolicy, an
 // escalation, an expired TTL, or an edit. It reads whole messages, as their metadata does not tell when they expire.
 // awaitRead returns when to wake a message of a sweep that is to be read, or false if that is now.
-func newTTLWatch(
+func newUnsettledWatch(
 	c client.WithWatch, log logr.Logger, edits, cleanups, reads, escalations *apiwatch.Trigger,
 	awaitRead func(*v1alpha1.TeamTalkMessage) (time.Duration, bool),
 ) *finishedWatch {
@@ -106,7 +106,7 @@ func newTTLWatch(
 		}
 	}
 	return &finishedWatch{
-		source: source, name: "messages with a TTL", log: log, begun: make(chan struct{}, 1),
+		source: source, name: "unsettled messages", log: log, begun: make(chan struct{}, 1),
 		changed: func(event watch.EventType, o client.Object) {
 			if event == watch.Deleted {
 				escalates(o) // nothing more is sent

@@ -82,7 +82,7 @@ func TestFinishedWatch(t *testing.T) {
 				edits, cleanups, reads, escalations := newTriggered(t), newTriggered(t), newTriggered(t), newTriggered(t)
 				w := newEditWatch(nil, logr.Discard(), &edits.Trigger)
 				if !tc.message.Status.Settled {
-					w = newTTLWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger, &escalations.Trigger,
+					w = newUnsettledWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger, &escalations.Trigger,
 						func(*v1alpha1.TeamTalkMessage) (time.Duration, bool) { return time.Hour, tc.isAwaited })
 				}
 				// The messages are from before the bubble's time.
@@ -121,7 +121,7 @@ func TestFinishedWatch(t *testing.T) {
 func TestSweepWakesEscalations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads, escalations := newTriggered(t), newTriggered(t)
-		w := newTTLWatch(nil, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &reads.Trigger, &escalations.Trigger,
+		w := newUnsettledWatch(nil, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &reads.Trigger, &escalations.Trigger,
 			func(*v1alpha1.TeamTalkMessage) (time.Duration, bool) { return time.Hour, true })
 		w.found(finishedMessage(v1alpha1.StateRouted, unsettle, toRead, escalating))
 		if isWoken, _ := escalations.take(); !isWoken {
@@ -148,7 +148,7 @@ func TestSweep(t *testing.T) {
 					return answers[len(answers)-1]
 				},
 			})
-		w := newTTLWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, nil)
+		w := newUnsettledWatch(api, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, &apiwatch.Trigger{}, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

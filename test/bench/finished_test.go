@@ -55,7 +55,7 @@ func TestSweepIn(t *testing.T) {
 		wantOK bool
 	}{
 		"not yet":      {"2026-01-02T03:04:05Z\tINFO\tstarts\n", sweep{}, false},
-		"another":      {strings.Replace(line, "settled messages", "messages with a TTL", 1) + "{}\n", sweep{}, false},
+		"another":      {strings.Replace(line, "settled messages", "unsettled messages", 1) + "{}\n", sweep{}, false},
 		"half a line":  {line + `{"messages": 3`, sweep{}, false},
 		"a whole line": {line + `{"messages": 3, "enqueued": 1, "seconds": 0.5}` + "\n", sweep{3, 0.5}, true},
 		"lines after":  {line + `{"messages": 3, "enqueued": 1, "seconds": 0.5}` + "\nx\n", sweep{3, 0.5}, true},

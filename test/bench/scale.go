@@ -58,7 +58,7 @@ func (w *world) measureStart(ctx context.Context, r *report, suffix string, sett
 	term(ctx, w.operator)
 	busy = w.operator.cpu()
 	seconds := max(
-		w.awaitSweep(ctx, logged, "settled messages", settled), w.awaitSweep(ctx, logged, "messages with a TTL", expiring))
+		w.awaitSweep(ctx, logged, "settled messages", settled), w.awaitSweep(ctx, logged, "unsettled messages", expiring))
 	r.add("sweep_s_"+suffix, seconds, 2)
 	r.add("sweep_cpu_ms_"+suffix, milliseconds(w.operator.cpu()-busy), 0)
 	// The start has ended when a message is delivered, and that is logged.
