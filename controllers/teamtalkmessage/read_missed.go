@@ -4,6 +4,7 @@ package teamtalkmessage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/delivery"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/internal/tenancy"
 )
@@ -154,8 +156,9 @@ func (c *unreadCounters) ask(
 	var asking errgroup.Group
 	asking.SetLimit(counterReads)
 	var failures atomic.Int32 // in a row
+	var isAway atomic.Bool    // its connections wake it
 	for user, chats := range due {
-		if failures.Load() >= silentAfter || ctx.Err() != nil {
+		if failures.Load() >= silentAfter || isAway.Load() || ctx.Err() != nil {
 			break
 		}
 		asking.Go(func() error {
@@ -163,7 +166,11 @@ func (c *unreadCounters) ask(
 			defer cancel()
 			asked := time.Now()
 			sessions, err := unread(ctx, user)
-			if err != nil {
+			switch {
+			case errors.Is(err, dbproxy.ErrNotSent):
+				isAway.Store(true)
+				return nil
+			case err != nil:
 				failures.Add(1)
 				c.receipts.NoteUnanswered(server, chats, asked)
 				return nil // others may be answered
@@ -180,6 +187,7 @@ func (c *unreadCounters) ask(
 	_ = asking.Wait()
 	isSilent = failures.Load() >= silentAfter
 	c.noteRun(server, len(due), isSilent)
+	isSilent = isSilent || isAway.Load()
 	return isSilent, !isSilent && len(due) == counterUsers
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/connection"
 	"github.com/teamtalk-io/teamtalk-operator/internal/readreceipt"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/dbproxy"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
@@ -128,6 +129,24 @@ func TestSilentServer(t *testing.T) {
 				t.Errorf("asked %d times", sum)
 			}
 		})
+	}
+}
+
+// TestServerIsAway: once db_proxy is connected again, it is asked at once.
+func TestServerIsAway(t *testing.T) {
+	m := finishedMessage(v1alpha1.StateRouted, recipients(strings.Repeat("R", 100)), toRead)
+	r, _ := readable(t, m)
+	r.keepRead(m)
+	c, l := newAskedCounters(r), readreceipt.Listening{Since: time.Now(), ReplicaLag: time.Hour}
+	isSilent, _ := c.ask(t.Context(), m.ServerKey(), l, func(context.Context, uint32) ([]*wire.UnreadInfo, error) {
+		return nil, fmt.Errorf("%w: %w", dbproxy.ErrNotSent, dbproxy.ErrNotConnected)
+	})
+	if !isSilent {
+		t.Error("it is not silent while db_proxy is not connected")
+	}
+	review, isSilent := c.run(t, m, l.Since, func(uint32) []*wire.UnreadInfo { return unreadCounter(1, 5) })
+	if want := (readreceipt.Review{Waiting: 1}); review != want || isSilent || len(c.asked) != 100 {
+		t.Errorf("%+v, want %+v; silent %v; asked %d", review, want, isSilent, len(c.asked))
 	}
 }
 
