@@ -188,7 +188,7 @@ func printStatus(w io.Writer, m *v1alpha1.TeamTalkMessage, wide bool) error {
 	return table.Print(w)
 }
 
-// allRecipients yields the recipients of a message, and then those to whom it was escalated.
+// allRecipients yields the recipients of a message, and then those of its escalation.
 func allRecipients(m *v1alpha1.TeamTalkMessage) iter.Seq2[*v1alpha1.RecipientStatus, bool] {
 	return func(yield func(r *v1alpha1.RecipientStatus, escalated bool) bool) {
 		for i := range m.Status.Recipients {
