@@ -11,15 +11,25 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
+// createdUnanswered returns a TeamTalkGroup whose group was created in TeamTalk, of which the operator does not know.
+func (x *tenant) createdUnanswered() *v1alpha1.TeamTalkGroup {
+	x.Helper()
+	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandGroupCreateReq, Count: 1})
+	o := x.declareGroup("oncall", ofUsers(x.Alice))
+	x.Eventually("no group is created", func() bool { return len(x.chatGroups()) == 1 })
+	x.AddFault(devserver.Fault{Kind: devserver.Drop, Command: wire.CommandUserGroupsReq})
+	return x.awaitGroup(o, v1alpha1.ReasonNoAnswer)
+}
+
 // TestGroupOfAnotherSender: a group that was created and not answered is found among those of the former default sender,
 // after the server was created again with another one.
 func TestGroupOfAnotherSender(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
-	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandGroupCreateReq, Count: 1})
-	o := x.awaitGroup(x.declareGroup("oncall", ofUsers(x.Alice)), v1alpha1.ReasonNoAnswer)
+	o := x.createdUnanswered()
 	x.Delete(x.Server())
 	x.awaitGroup(o, v1alpha1.ReasonServerNotFound)
+	x.TeamTalk.Faults().Clear()
 	x.Create(x.Server(func(s *v1alpha1.TeamTalkServer) { s.Spec.Senders.Default = v1alpha1.UserID(x.Mate) }))
 	o = x.awaitGroup(o, v1alpha1.ReasonReady)
 	created := x.chatGroups()
@@ -33,10 +43,10 @@ func TestGroupOfAnotherSender(t *testing.T) {
 func TestGroupOfAnotherServer(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
-	x.AddFault(devserver.Fault{Kind: devserver.NoAnswer, Command: wire.CommandGroupCreateReq, Count: 1})
-	o := x.awaitGroup(x.declareGroup("oncall", ofUsers(x.Alice)), v1alpha1.ReasonNoAnswer)
+	o := x.createdUnanswered()
 	x.Delete(x.Server())
 	x.awaitGroup(o, v1alpha1.ReasonServerNotFound)
+	x.TeamTalk.Faults().Clear()
 	former := x.chatGroups()
 	x.TeamTalk = framework.TeamTalkFor(t)
 	for _, id := range []uint32{x.Bot, x.Alice} {

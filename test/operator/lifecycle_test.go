@@ -54,9 +54,12 @@ func unanswered(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
 	x.Timeout = 2 * framework.Timeout
 	x.Deliver("warm", "up")
 
-	// Stored at once, answered long after the operator is dead; the others wait
-	// behind it for their turn in the conversation, and have not been sent.
+	// Stored at once, answered long after the operator is dead, and not found before; the others wait behind it for their
+	// turn in the conversation, and have not been sent.
 	x.AddFault(devserver.Fault{Kind: devserver.Late, Command: wire.CommandMsgData, Delay: 5 * time.Minute, Count: 1})
+	for _, read := range []wire.Command{wire.CommandMsgListReq, wire.CommandLatestMsgIDReq} {
+		x.AddFault(devserver.Fault{Kind: devserver.Drop, Command: read})
+	}
 	var texts []string
 	var messages []*v1alpha1.TeamTalkMessage
 	for i := range 5 {
@@ -64,7 +67,7 @@ func unanswered(t *testing.T, c *framework.Cluster) (whileDown, check func()) {
 		messages = append(messages, x.Declare(fmt.Sprintf("m-%d", i), texts[i]))
 	}
 	x.AwaitRows(2)
-	return func() {}, func() {
+	return x.TeamTalk.Faults().Clear, func() {
 		adopted := 0
 		for _, m := range messages {
 			r := x.AwaitDelivered(m).Status.Recipients[0]
