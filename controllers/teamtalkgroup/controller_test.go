@@ -43,6 +43,36 @@ func TestRecordedFirst(t *testing.T) {
 	})
 }
 
+// TestStatusOfAnEarlierLeader: a group does not wait for an event of the server if its status says connected although
+// this process is not connected yet.
+func TestStatusOfAnEarlierLeader(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status metav1.ConditionStatus
+		want   time.Duration
+	}{
+		"not connected": {status: metav1.ConditionFalse, want: driftInterval},
+		"connected":     {status: metav1.ConditionTrue, want: 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(w *world) {
+				server := &v1alpha1.TeamTalkServer{}
+				if err := w.api.Get(w.Context(), types.NamespacedName{Namespace: "team", Name: "default"}, server); err != nil {
+					w.Fatal(err)
+				}
+				server.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDBProxyConnected, Status: tc.status}}
+				if err := w.api.Update(w.Context(), server); err != nil {
+					w.Fatal(err)
+				}
+				w.talk.Down = true
+				if after := w.reconcile(); after <= 0 || after > tc.want || tc.status == metav1.ConditionFalse && after < tc.want {
+					w.Errorf("looked at again after %v, want %v", after, tc.want)
+				}
+				w.wantReady(v1alpha1.ReasonServerNotReady, "is not connected to db_proxy", reconciling)
+			})
+		})
+	}
+}
+
 // TestCreatedOnce: after an attempt with an unknown outcome the group is looked for, until its absence is proved.
 func TestCreatedOnce(t *testing.T) {
 	noAnswer := dbproxy.ErrNoAnswer

@@ -90,11 +90,16 @@ var canceled = func() context.Context {
 	return ctx
 }()
 
-// requireConnection waits for db_proxy. The event of the server's status wakes the group.
+// requireConnection waits for db_proxy. The event of the server's status wakes the group, unless the status is that of
+// an earlier leader: if it says connected already, no event follows.
 func (r *Reconciler) requireConnection(_ context.Context, s *scope) (outcome, error) {
 	session, ok := r.Session(client.ObjectKeyFromObject(s.server))
 	if isReady := ok && session.WaitReady(canceled) == nil; !isReady {
-		return waitFor(v1alpha1.ReasonServerNotReady,
+		wait := waitFor
+		if isConnected(s.server) {
+			wait = s.retry
+		}
+		return wait(v1alpha1.ReasonServerNotReady,
 			fmt.Sprintf("TeamTalkServer %q is not connected to db_proxy: its conditions say why", s.server.Name)), nil
 	}
 	s.talk = &chatgroup.Client{

@@ -94,12 +94,13 @@ var serverMatters = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.TeamTalkServer)
 		after, ok2 := e.ObjectNew.(*v1alpha1.TeamTalkServer)
-		connected := func(s *v1alpha1.TeamTalkServer) bool {
-			return meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionDBProxyConnected)
-		}
 		return !ok1 || !ok2 || before.UID != after.UID || before.Generation != after.Generation ||
-			!ptr.Equal(before.Status.ManagedBy, after.Status.ManagedBy) || connected(before) != connected(after)
+			!ptr.Equal(before.Status.ManagedBy, after.Status.ManagedBy) || isConnected(before) != isConnected(after)
 	},
+}
+
+func isConnected(s *v1alpha1.TeamTalkServer) bool {
+	return meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionDBProxyConnected)
 }
 
 func (r *Reconciler) groupsOfServer(ctx context.Context, server client.Object) []reconcile.Request {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -242,6 +243,9 @@ func state(o *v1alpha1.TeamTalkMessage) string {
 		if r.State != v1alpha1.StateRouted && r.State != v1alpha1.StateFailed {
 			break
 		}
+	}
+	if ready := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady); ready != nil && r.Message == "" {
+		return fmt.Sprintf("%s (%s: %s)", r.State, ready.Reason, ready.Message)
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s (%s)", r.State, r.Reason, cmp.Or(r.Message, "-")))
 }
