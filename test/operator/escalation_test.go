@@ -168,7 +168,7 @@ func TestEscalationByName(t *testing.T) {
 		UserNames: []string{login(x.Bob), "nobody"}, GroupNames: []string{"oncall"}, GroupRefs: []v1alpha1.GroupReference{{Name: "later"}},
 	}
 	to.Users = users(x.Bob).Users
-	m := x.Deliver("m", "hello", toNames([]string{login(x.Alice)}), escalate(1, to))
+	m := x.Deliver("m", "hello", toNames([]string{login(x.Alice)}), escalate(3600, to))
 	e := m.Status.Escalation
 	if e == nil || e.Counts.Recipients != 4 || e.Recipients[1].ID != 0 || e.Recipients[1].Reason != v1alpha1.ReasonRecipientNotFound ||
 		e.Recipients[2].ID != int64(x.OnCall) || e.Recipients[3].Reason != v1alpha1.ReasonGroupNotReady {
@@ -176,6 +176,7 @@ func TestEscalationByName(t *testing.T) {
 	}
 	x.rename(x.Bob, "renamed")
 	x.rename(x.Mate, login(x.Bob)) // too late
+	x.Patch(m, `{"spec":{"readPolicy":{"deadlineSeconds":1}}}`)
 	x.AwaitRows(3)
 	m = x.AwaitMessage(m, "waiting for the group", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonGroupNotReady))
 	g := x.declareGroup("later", ofUsers(x.Alice))

@@ -143,10 +143,11 @@ func TestTTL(t *testing.T) {
 	keep := x.Declare("keep", "kept", toUsers(x.Bob))
 	brief := func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = ptr.To(int32(1)) }
 	for range 2 {
-		seen := x.awaitGone(x.Declare("m", "announced once", brief))
-		if !meta.IsStatusConditionTrue(seen.Status.Conditions, v1alpha1.ConditionDelivered) {
-			t.Errorf("deleted before it was delivered: %+v", seen.Status)
-		}
+		m := x.Declare("m", "announced once", brief)
+		framework.AwaitVersion(x.Tenant, m, "delivered before it is deleted", func(m *v1alpha1.TeamTalkMessage) bool {
+			return meta.IsStatusConditionTrue(m.Status.Conditions, v1alpha1.ConditionDelivered)
+		})
+		x.awaitGone(m)
 	}
 	x.AwaitDelivered(keep)
 	x.CheckRows(2)
