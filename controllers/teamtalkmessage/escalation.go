@@ -131,12 +131,12 @@ func (r *Reconciler) escalationBegan(m *v1alpha1.TeamTalkMessage, term leadershi
 	if e := escalationEvent(m); e.reason != "" {
 		r.Recorder.Eventf(m, nil, e.kind, e.reason, "Escalate", "%s", e.note)
 	}
-	r.escalationGoesOn(m, term)
+	r.escalationContinues(m, term)
 }
 
-// escalationGoesOn is called after the write that records that an escalation begins, or is tried again after its end:
-// no other operator sends it.
-func (r *Reconciler) escalationGoesOn(m *v1alpha1.TeamTalkMessage, term leadership.Term) {
+// escalationContinues is called after the write that records that an escalation begins, or is tried again after its
+// end: no other operator sends it.
+func (r *Reconciler) escalationContinues(m *v1alpha1.TeamTalkMessage, term leadership.Term) {
 	key := v1alpha1.EscalationKey(client.ObjectKeyFromObject(m))
 	r.fresh.Store(key, freshMessage{m.Escalation().UID, term.Local})
 	r.wakeEscalation(m)

@@ -30,20 +30,20 @@ import (
 )
 
 const (
-	// counterWorkers is of how many servers unread counters are read at a time.
+	// counterWorkers is the number of servers whose counters are read concurrently.
 	counterWorkers = 4
-	// counterReads is how many counters of a server are read at a time.
+	// counterReads is the number of concurrent requests for counters of a server.
 	counterReads = 8
-	// counterUsers is of how many users counters are read until it is looked at what they prove.
+	// counterUsers is the number of users whose counters are read before the statuses are reviewed.
 	counterUsers = 1000
-	// counterTimeout limits how long a counter is waited for.
+	// counterTimeout limits the wait for a counter.
 	counterTimeout = 10 * time.Second
-	// silentAfter is after how many requests in a row without an answer a server is not asked any more for a while.
+	// silentAfter consecutive requests without an answer pause the requests to a server.
 	silentAfter = 2 * counterReads
-	// counterRetry is how soon the counters are asked for again to compare them.
+	// counterRetry is the time after which the counters are requested again, for comparison.
 	counterRetry = 5 * time.Second
-	// doubtDelay collects the doubts about messages that are taken up together: each user is asked for once.
-	doubtDelay = 3 * time.Second
+	// missedDelay batches messages that are taken up together, so that the counters of a user are requested once.
+	missedDelay = 3 * time.Second
 )
 
 // missedReads returns what the status says about reads that may have been missed, or "", and of how many recipients.
@@ -76,15 +76,15 @@ type unreadCounters struct {
 	log      logr.Logger
 
 	mu sync.Mutex
-	// runs are those of servers whose counters are being asked for.
+	// runs are the current ones, by server.
 	runs map[types.NamespacedName]*counterRun
-	// silent is since when servers do not answer.
+	// silent holds the time since when a server does not answer.
 	silent map[types.NamespacedName]time.Time
 }
 
-// counterRun is what was done for a server since something became doubtful.
+// counterRun counts the requests to a server until all of its messages are known to be unread, or not to be.
 type counterRun struct {
-	// began is when the first answers were known.
+	// began is the time of the first answers.
 	began time.Time
 	asked int
 }
@@ -98,11 +98,11 @@ func newUnreadCounters(
 	}
 }
 
-// setup adds the controller of servers about whose messages there are doubts.
+// setup adds the controller of servers of whose messages reads may have been missed.
 func (c *unreadCounters) setup(mgr ctrl.Manager) error {
 	wake := &apiwatch.Trigger{}
-	c.receipts.Doubt = func(server types.NamespacedName) {
-		wake.WakeWith(priorityqueue.AddOpts{After: doubtDelay}, server)
+	c.receipts.MayBeMissed = func(server types.NamespacedName) {
+		wake.WakeWith(priorityqueue.AddOpts{After: missedDelay}, server)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage-unread").
@@ -111,12 +111,14 @@ func (c *unreadCounters) setup(mgr ctrl.Manager) error {
 		Complete(reconcile.Func(c.reconcile))
 }
 
-// reconcile asks for counters of a server, and wakes the messages whose status shows something else than is known.
+// reconcile requests counters of a server, and wakes the messages whose status is not up to date.
 func (c *unreadCounters) reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	server, l, isMore := req.NamespacedName, readreceipt.Listening{}, false
 	session, ok := c.sessions.Get(server)
 	if ok {
 		l.Since = session.ListensSince()
+	} else {
+		c.forget(server)
 	}
 	if !l.Since.IsZero() { // else the connections to the routers wake it
 		l.ReplicaLag = c.replicaLag(ctx, server)
@@ -215,6 +217,14 @@ func (c *unreadCounters) noteRun(server types.NamespacedName, asked int, isSilen
 	if run := c.runs[server]; run != nil {
 		run.asked += asked
 	}
+}
+
+// forget drops the state of a server that is gone.
+func (c *unreadCounters) forget(server types.NamespacedName) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.runs, server)
+	delete(c.silent, server)
 }
 
 // report logs what counters have proved.

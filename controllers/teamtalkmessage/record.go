@@ -150,7 +150,7 @@ func (r *Reconciler) reportChange(s *scope, before *v1alpha1.TeamTalkMessage, be
 	case s.beganEscalation(before):
 		r.escalationBegan(s.message, s.term)
 	case !before.Escalating() && s.message.Escalating():
-		r.escalationGoesOn(s.message, s.term) // a retry
+		r.escalationContinues(s.message, s.term) // a retry
 	}
 	for _, e := range []statusEvent{
 		eventOf(before, s.message), gitOpsEvent(before, s.message), s.revisionEvent(), readEvent(before, s.message),

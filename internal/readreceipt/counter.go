@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// LostGrace is how long routers or db_proxy may be away until the status says that reads may be missed.
+	// LostGrace is how long routers or db_proxy may be unreachable before the status says that reads may be missed.
 	LostGrace = 30 * time.Second
-	// UnansweredRetry is how soon a counter is asked for again that could not be read.
+	// UnansweredRetry is the time after which a counter that could not be read is requested again.
 	UnansweredRetry = time.Minute
 )
 
@@ -23,28 +23,28 @@ type Chat struct {
 
 // Counter is an unread counter.
 type Counter struct {
-	// Asked is before it was asked for.
+	// Asked is a time just before the request.
 	Asked time.Time
 	// Count is how many of the last messages to the user are unread. Latest is the id of the latest message.
 	Count, Latest uint32
 }
 
-// Listening is how the reads of a server are heard.
+// Listening tells how completely read notifies of a server arrive.
 type Listening struct {
-	// Since is since when all routers are connected; zero: they are not.
+	// Since is the time since when all routers are connected. It is zero if one is not.
 	Since time.Time
-	// ReplicaLag is how far a replica may be behind.
+	// ReplicaLag is the longest time by which a replica may be stale.
 	ReplicaLag time.Duration
 	// Silent: db_proxy does not answer requests for counters.
 	Silent bool
 }
 
-// askedCounter is the last counter that a receipt's recipient was asked for.
+// askedCounter is the last counter that was requested for a receipt.
 type askedCounter struct {
-	// count is what it was at a time; zero: no answer is known.
+	// count is its value at the time at. It is zero if no answer is known.
 	count uint32
 	at    time.Time
-	// failedAt is when it was asked for and could not be read; zero: the last one was.
+	// failedAt is the time of the last request if that failed, and zero otherwise.
 	failedAt time.Time
 }
 
@@ -156,16 +156,16 @@ func (t *Tracker) NoteUnanswered(server types.NamespacedName, chats []Chat, aske
 	}
 }
 
-// doubts are the recipients that may have read a message since they were last known not to have.
-type doubts struct {
-	// Of unprovable recipients that will never be known. Others wait for their counters.
+// missedCounts are the numbers of recipients that may have read a message since they were last known not to have.
+type missedCounts struct {
+	// unprovable recipients stay unknown. waiting ones wait for their counters.
 	unprovable, waiting int
-	// unanswered are those that wait because a router is not connected, or because db_proxy does not answer.
+	// unanswered are the waiting ones for which a router is not connected, or db_proxy does not answer.
 	unanswered int
 }
 
-// doubts needs mu.
-func (all *resource) doubts(l Listening) (d doubts) {
+// missedCounts needs mu.
+func (all *resource) missedCounts(l Listening) (d missedCounts) {
 	for _, r := range all.receipts {
 		switch {
 		case !r.isLost(l):
@@ -184,14 +184,14 @@ func (all *resource) doubts(l Listening) (d doubts) {
 }
 
 // missed returns how many recipients may have read the message, or false while that is still being found out.
-func (all *resource) missed(d doubts, now time.Time) (count int, ok bool) {
+func (all *resource) missed(d missedCounts, now time.Time) (count int, ok bool) {
 	since := all.known().lostSince
 	isOver := !since.IsZero() && now.Sub(since) >= LostGrace
 	return d.unprovable + d.waiting, d.waiting == 0 || isOver
 }
 
-// Missed returns how many recipients may have read a message, or false while that is still being found out. Then it has
-// the messages of the server be looked at.
+// Missed returns how many recipients may have read a message, or false while that is still being found out. Then it
+// calls MayBeMissed.
 func (t *Tracker) Missed(m Message, l Listening, now time.Time) (count int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -199,13 +199,13 @@ func (t *Tracker) Missed(m Message, l Listening, now time.Time) (count int, ok b
 	if all == nil || all.uid != m.UID {
 		return 0, true
 	}
-	if count, ok = all.missed(all.doubts(l), now); !ok {
-		t.doubt(all.server)
+	if count, ok = all.missed(all.missedCounts(l), now); !ok {
+		t.mayBeMissed(all.server)
 	}
 	return count, ok
 }
 
-// UnknownMissed is what NoteShown is told of a status that was not written by this process.
+// UnknownMissed is the number for NoteShown if the status is from another process.
 const UnknownMissed = -1
 
 // NoteShown records of how many recipients the status shows that they may have read a message.
@@ -217,13 +217,13 @@ func (t *Tracker) NoteShown(m Message, missed int) {
 	}
 }
 
-// Review is what is known of the messages of a server that are kept.
+// Review counts the kept messages of a server by what is known of their reads.
 type Review struct {
-	// Unread messages were read by nobody unnoticed. MayBeRead are those that may have been read by some.
+	// No read of an Unread message was missed. Reads of a MayBeRead message may have been missed.
 	Unread, MayBeRead int
 	// Waiting messages wait for counters to be asked for, and Unanswered ones for a router or for db_proxy.
 	Waiting, Unanswered int
-	// Grace is how long the status of a message does not yet say that reads may be missed; 0: of none.
+	// Grace is the shortest time until the status of a message must say that reads may be missed, or 0.
 	Grace time.Duration
 }
 
@@ -236,7 +236,7 @@ func (t *Tracker) Review(server types.NamespacedName, l Listening, now time.Time
 		if !all.kept || all.server != server {
 			continue
 		}
-		d, since := all.doubts(l), all.known().lostSince
+		d, since := all.missedCounts(l), all.known().lostSince
 		switch {
 		case d.unanswered > 0 && since.IsZero():
 			since = now

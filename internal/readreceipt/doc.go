@@ -9,5 +9,5 @@
 //
 // Nothing is invented. Of messages that were kept, Missed says how many recipients may have read them unnoticed.
 // DueChats says whose unread counters may tell more, NoteCounter takes these, and Review wakes the resources whose
-// status shows something else than is known.
+// status is not up to date.
 package readreceipt

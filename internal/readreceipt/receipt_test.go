@@ -243,9 +243,9 @@ func TestHeardSince(t *testing.T) {
 // TestWake: a resource is woken by a new reader, and if its server changes.
 func TestWake(t *testing.T) {
 	withTracker(t, func(h *harness) {
-		var woken, doubted []types.NamespacedName
+		var woken, maybe []types.NamespacedName
 		h.Wake = func(key types.NamespacedName) { woken = append(woken, key) }
-		h.Doubt = func(server types.NamespacedName) { doubted = append(doubted, server) }
+		h.MayBeMissed = func(server types.NamespacedName) { maybe = append(maybe, server) }
 		m, g, kept := user(3, 5), group(7, 5), user(4, 5)
 		h.sent(m, g, kept)
 		h.Keep(kept.resource(), chat, sender, kept.recorded())
@@ -280,8 +280,8 @@ func TestWake(t *testing.T) {
 		h.sent(kept)
 		h.Missed(kept.resource(), Listening{Since: time.Now()}, time.Now())
 		h.Missed(kept.resource(), Listening{}, time.Now()) // a router is away
-		if wanted := []types.NamespacedName{other, chat, chat, chat}; !slices.Equal(doubted, wanted) {
-			t.Errorf("doubts about %v, want %v", doubted, wanted)
+		if wanted := []types.NamespacedName{other, chat, chat, chat}; !slices.Equal(maybe, wanted) {
+			t.Errorf("may be missed of %v, want %v", maybe, wanted)
 		}
 	})
 }

@@ -60,9 +60,9 @@ type Tracker struct {
 	// Wake is called with locks held for a resource of which a recipient has read the message, or may have. It must not
 	// block, and may be nil.
 	Wake func(resource types.NamespacedName)
-	// Doubt is called with locks held for a server of whose messages some may have been read unnoticed: DueChats and
-	// Review say more. It must not block, and may be nil.
-	Doubt func(server types.NamespacedName)
+	// MayBeMissed is called with locks held for a server if reads of its messages may have been missed: DueChats and
+	// Review tell of which. It must not block, and may be nil.
+	MayBeMissed func(server types.NamespacedName)
 
 	notifies chan notify
 	limit    int // recipients that are not kept
@@ -181,21 +181,21 @@ func (t *Tracker) Forget(server types.NamespacedName) {
 	}
 }
 
-// Reconsider has the messages of a server that are kept be looked at: the connections to its routers have changed.
+// Reconsider calls MayBeMissed for a server whose connections to routers have changed.
 func (t *Tracker) Reconsider(server types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.doubt(server)
+	t.mayBeMissed(server)
 }
 
-// doubt needs mu.
-func (t *Tracker) doubt(server types.NamespacedName) {
-	if t.Doubt != nil {
-		t.Doubt(server)
+// mayBeMissed needs mu.
+func (t *Tracker) mayBeMissed(server types.NamespacedName) {
+	if t.MayBeMissed != nil {
+		t.MayBeMissed(server)
 	}
 }
 
-// handleDropped has what may have been in the dropped notifies be known no longer. It needs mu.
+// handleDropped forgets what a dropped notify may have contradicted. It needs mu.
 func (t *Tracker) handleDropped() {
 	for _, all := range t.resources {
 		if !t.dropped[all.server] {
@@ -206,7 +206,7 @@ func (t *Tracker) handleDropped() {
 		}
 	}
 	for server := range t.dropped {
-		t.doubt(server)
+		t.mayBeMissed(server)
 	}
 	clear(t.dropped)
 }
