@@ -106,7 +106,9 @@ func (m *Metrics) initialize(server types.NamespacedName) {
 	for _, reason := range []string{v1alpha1.ReasonNoAnswer, v1alpha1.ReasonStoreRejected, v1alpha1.ReasonNotStored} {
 		m.retries.WithLabelValues(ns, name, reason)
 	}
-	for _, outcome := range []string{v1alpha1.ReasonDelivered, v1alpha1.ReasonPartiallyDelivered, OutcomeFailed} {
+	for _, outcome := range []string{
+		v1alpha1.ReasonDelivered, v1alpha1.ReasonPartiallyDelivered, OutcomeFailed, OutcomeStopped,
+	} {
 		m.escalations.WithLabelValues(ns, name, outcome)
 	}
 	m.adopted.WithLabelValues(ns, name)

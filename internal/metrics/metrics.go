@@ -31,6 +31,10 @@ const (
 // reasons of the API.
 const OutcomeFailed = "Failed"
 
+// OutcomeStopped is the outcome of an escalation that was not sent to all recipients only because the alerts were
+// resolved, or the message was edited.
+const OutcomeStopped = "Stopped"
+
 // Metrics are the operator's metrics.
 type Metrics struct {
 	sources Sources
@@ -231,16 +235,17 @@ func Outcome(message *v1alpha1.TeamTalkMessage) (outcome, reason string) {
 	return OutcomeFailed, c.Reason
 }
 
-// EscalationFinished counts an escalation whose end was recorded. One that was stopped has not failed: the alerts were
-// resolved, or the message was edited.
+// EscalationFinished counts an escalation whose end was recorded. One that was stopped has not failed.
 func (m *Metrics) EscalationFinished(server types.NamespacedName, escalation *v1alpha1.TeamTalkMessage) {
 	isStopped := func(r v1alpha1.RecipientStatus) bool {
 		return r.Reason == v1alpha1.ReasonAlertResolved || r.Reason == v1alpha1.ReasonSuperseded
 	}
-	if slices.ContainsFunc(escalation.Status.Recipients, isStopped) {
-		return
-	}
 	outcome, _ := Outcome(escalation)
+	hasFailed := func(r v1alpha1.RecipientStatus) bool { return r.State == v1alpha1.StateFailed && !isStopped(r) }
+	recipients := escalation.Status.Recipients
+	if slices.ContainsFunc(recipients, isStopped) && !slices.ContainsFunc(recipients, hasFailed) {
+		outcome = OutcomeStopped
+	}
 	m.escalations.WithLabelValues(server.Namespace, server.Name, outcome).Inc()
 }
 

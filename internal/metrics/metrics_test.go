@@ -170,9 +170,15 @@ func TestReads(t *testing.T) {
 	m.EscalationFinished(chat, newMessage("False", v1alpha1.ReasonGroupNotFound))
 	stopped := newMessage("False", v1alpha1.ReasonAlertResolved)
 	stopped.Status.Recipients = []v1alpha1.RecipientStatus{{Reason: v1alpha1.ReasonAlertResolved}}
-	m.EscalationFinished(chat, stopped) // not counted
+	m.EscalationFinished(chat, stopped)
+	both := newMessage("False", v1alpha1.ReasonPartiallyDelivered)
+	both.Status.Recipients = append(stopped.Status.Recipients, v1alpha1.RecipientStatus{
+		State: v1alpha1.StateFailed, Reason: v1alpha1.ReasonRecipientNotFound,
+	})
+	m.EscalationFinished(chat, both)
 	wantSamples(t, m,
 		"escalations_finished_total Delivered = 1", "escalations_finished_total Failed = 1",
+		"escalations_finished_total PartiallyDelivered = 1", "escalations_finished_total Stopped = 1",
 		"read_policies_decided_total ReadDeadlineExceeded = 1",
 		"read_receipts_dropped_total = 1", "read_receipts_expired_total age = 1", "read_receipts_expired_total limit = 1",
 		"routed_to_read_seconds group = 1", "routed_to_read_seconds user = 2",
