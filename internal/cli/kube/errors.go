@@ -117,8 +117,8 @@ func isAbsent(err error) bool {
 	return ok && apierrors.IsNotFound(err) && status.Status().Details != nil && status.Status().Details.Name != ""
 }
 
-// kinds are those whose objects the commands read by name.
-var kinds = map[string]string{"teamtalkmessages": "TeamTalkMessage", "teamtalkreceivers": "TeamTalkReceiver"}
+// kindOfResource has the kinds whose objects the commands read by name.
+var kindOfResource = map[string]string{"teamtalkmessages": "TeamTalkMessage", "teamtalkreceivers": "TeamTalkReceiver"}
 
 // explainAbsent says what does not exist, and where.
 func (a *Access) explainAbsent(status *apierrors.StatusError) string {
@@ -127,7 +127,7 @@ func (a *Access) explainAbsent(status *apierrors.StatusError) string {
 	switch {
 	case resource == "namespaces":
 		return fmt.Sprintf("%s has no namespace %q: correct -n, or create it", a.clusterName(), name)
-	case kinds[resource] == "" || err != nil:
+	case kindOfResource[resource] == "" || err != nil:
 		return status.Error()
 	}
 	return a.absent(resource, types.NamespacedName{Namespace: namespace, Name: name}).Error()
@@ -142,5 +142,5 @@ func (a *Access) absent(resource string, keys ...types.NamespacedName) error {
 		}
 	}
 	return Errorf(CodeError, "namespace %q of %s has no %s %s: correct the name or -n; \"kubectl get %s -A\" lists all",
-		keys[0].Namespace, a.clusterName(), kinds[resource], strings.Join(names, ", "), resource)
+		keys[0].Namespace, a.clusterName(), kindOfResource[resource], strings.Join(names, ", "), resource)
 }

@@ -53,7 +53,7 @@ func (f *MessageFlags) Find(
 	if err != nil {
 		return nil, err
 	}
-	return get(ctx, a, c, keys)
+	return getMessages(ctx, a, c, keys)
 }
 
 // list returns the messages with the labels.
@@ -120,8 +120,8 @@ func (f *MessageFlags) keys(a *Access, args []string) (keys []types.NamespacedNa
 	return keys, nil
 }
 
-// get returns the messages that exist. The error names the others.
-func get(
+// getMessages returns the messages that exist. The error names the others.
+func getMessages(
 	ctx context.Context, a *Access, c client.Client, keys []types.NamespacedName,
 ) (messages []*v1alpha1.TeamTalkMessage, err error) {
 	var absent []types.NamespacedName

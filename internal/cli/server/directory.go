@@ -141,8 +141,8 @@ func findNamed[T named](items []T, what kind, name string) (T, error) {
 	return none, fmt.Errorf("no %s has the %s %q: %q lists them", what.item, what.name, name, what.command)
 }
 
-// choose returns the item with a name or, if no item has the name, with an id; without a text, it returns all.
-func choose[T named](items []T, what kind, text string) ([]T, error) {
+// chooseNamed returns the item with a name or, if no item has the name, with an id; without a text, it returns all.
+func chooseNamed[T named](items []T, what kind, text string) ([]T, error) {
 	if text == "" {
 		return items, nil
 	}

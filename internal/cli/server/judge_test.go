@@ -96,7 +96,7 @@ func TestChoose(t *testing.T) {
 	}
 	for title, tc := range tests {
 		t.Run(title, func(t *testing.T) {
-			got, err := choose(users, kindUser, tc.text)
+			got, err := chooseNamed(users, kindUser, tc.text)
 			if !slices.Equal(got, tc.want) || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("%v, %v", got, err)
 			}

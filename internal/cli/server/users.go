@@ -92,7 +92,7 @@ func (d *directoryCommand) printUsers(ctx context.Context, t *target, c *dbproxy
 	if err != nil {
 		return err
 	}
-	if users, err = choose(users, kindUser, name); err != nil {
+	if users, err = chooseNamed(users, kindUser, name); err != nil {
 		return err
 	}
 	if !d.output.IsTable() {
@@ -113,7 +113,7 @@ func (d *directoryCommand) printGroups(ctx context.Context, t *target, c *dbprox
 	if err != nil {
 		return err
 	}
-	if groups, err = choose(groups, kindGroup, name); err != nil {
+	if groups, err = chooseNamed(groups, kindGroup, name); err != nil {
 		return err
 	}
 	if !d.output.IsTable() {
