@@ -26,7 +26,7 @@ func FirstLine(l v1alpha1.Language, delivered bool, within time.Duration) string
 	isChinese := l == v1alpha1.LanguageChinese
 	switch {
 	case !delivered && isChinese:
-		return "未能及时送达须阅读者："
+		return "未能送达所有须阅读的接收人："
 	case !delivered:
 		return "Did not reach all who must read it:"
 	}

@@ -23,7 +23,7 @@ func TestFirstLine(t *testing.T) {
 		"Did not reach all who must read it:": {within: time.Hour, undeliver: true},
 		"15 分钟内未读：":                           {within: 15 * time.Minute, language: v1alpha1.LanguageChinese},
 		"1 天内未读：":                             {within: 24 * time.Hour, language: v1alpha1.LanguageChinese},
-		"未能及时送达须阅读者：":                         {undeliver: true, language: v1alpha1.LanguageChinese},
+		"未能送达所有须阅读的接收人：":                      {undeliver: true, language: v1alpha1.LanguageChinese},
 	} {
 		if got := FirstLine(tc.language, !tc.undeliver, tc.within); got != want {
 			t.Errorf("%q, want %q", got, want)

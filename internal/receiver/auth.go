@@ -22,7 +22,7 @@ import (
 )
 
 // acceptedForms is the text for callers that are not authenticated, whether or not the receiver exists.
-const acceptedForms = "not authenticated: the receiver's authentication requires one of these:  " +
+const acceptedForms = "not authenticated: the receiver's authentication requires one of these: " +
 	"a token, of the receiver or of the cluster, as Authorization: Bearer TOKEN; the receiver's token as " +
 	"?token=, ?access_token= or ?key=, as X-Gitlab-Token, or as the last segment of the path; " +
 	"a user name and password as Authorization: Basic; " +

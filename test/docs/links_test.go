@@ -93,6 +93,9 @@ func TestMentions(t *testing.T) {
 	mentions := 0
 	text := regexp.MustCompile(`\.(go|md|ya?ml|json|tpl|txt)$|^(Makefile|Dockerfile|[a-z-]+)$`)
 	walk(t, text, func(path, text string) {
+		if !strings.Contains(text, "docs/") { // much faster than the expression
+			return
+		}
 		for _, m := range mention.FindAllStringSubmatch(text, -1) {
 			mentions++
 			b, err := os.ReadFile(filepath.Join(root, "docs", m[1]))

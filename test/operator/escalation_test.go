@@ -148,14 +148,14 @@ func TestEscalationOfUndelivered(t *testing.T) {
 		m.Spec.Language = v1alpha1.LanguageChinese
 	})
 	x.awaitEscalated(chinese)
-	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能及时送达须阅读者：\n无人": 1})
+	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能送达所有须阅读的接收人：\n无人": 1})
 	// A retry delivers the message itself, and escalates nothing again.
 	x.Must(x.TeamTalk.AddUser(framework.User(absent)))
 	x.Patch(failed, fmt.Sprintf(`{"metadata":{"annotations":{%q:"1"}}}`, v1alpha1.RetryAnnotation))
 	x.AwaitDelivered(failed)
 	x.read(absent, framework.ChatOf(x.Bot, absent))
 	x.AwaitMessage(failed, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead))
-	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能及时送达须阅读者：\n无人": 1, "nobody": 1})
+	x.checkRowTexts(map[string]int{notDelivered + "nobody": 1, "未能送达所有须阅读的接收人：\n无人": 1, "nobody": 1})
 }
 
 // TestEscalationByName: names in escalateTo are looked up when the message is taken up. One that nobody has, or a group

@@ -27,7 +27,7 @@ const (
 // Flags adds the options to a flag set.
 func (o *DBProxyOptions) Flags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.MaxInFlight, maxInFlightFlag, dbproxy.DefaultMaxInFlight,
-		"limit of requests in flight at each db_proxy, over all TeamTalkServers that use it.  Namespaces take turns; "+
+		"limit of requests in flight at each db_proxy, over all TeamTalkServers that use it. Namespaces take turns; "+
 			"maxInFlight of a TeamTalkServer limits its own requests further")
 	fs.IntVar(&o.MaxGroupInFlight, maxGroupInFlightFlag, dbproxy.DefaultMaxGroupInFlight,
 		"limit of these requests that concern groups. A stock db_proxy loses threads with more than 1, and 32 deadlock it")
