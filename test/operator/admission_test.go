@@ -162,7 +162,7 @@ func TestImmutable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { checkAdmission(t, x.TryPatch(sent, edit), immutable) })
 	}
-	waiting := x.Declare("waiting", "hello", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
+	waiting := x.Declare("waiting", "hello", suspended)
 	for _, patch := range []string{`{"spec":{"ttlSecondsAfterFinished":60}}`, `{"metadata":{"generateName":"m-"}}`} {
 		checkAdmission(t, x.TryPatch(waiting, patch), "cannot be added or removed before")
 	}

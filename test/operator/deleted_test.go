@@ -11,7 +11,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
@@ -26,14 +25,20 @@ func TestDeleted(t *testing.T) {
 	m := x.Declare("m", "never sent")
 	x.AwaitMessage(m, "waiting", func(m *v1alpha1.TeamTalkMessage) bool { return len(m.Status.Conditions) > 0 })
 	x.Delete(m)
-	// One watch reports both: the operator has seen the deletion once it has seen this message.
-	probe := x.Declare("probe", "suspended", func(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = ptr.To(true) })
-	x.AwaitMessage(probe, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
+	x.awaitDeletionsSeen()
 	x.CreateServer()
 	x.Deliver("m", "sent")
 	if rows := x.Rows(); len(rows) != 1 || rows[0].Text != "sent" {
 		t.Errorf("the store holds %+v", rows)
 	}
+}
+
+// awaitDeletionsSeen waits until the operator has heard of all messages that were deleted before.
+func (x *tenant) awaitDeletionsSeen() {
+	x.Helper()
+	// One watch reports these and a message that is created after them.
+	probe := x.Declare("probe", "suspended", suspended)
+	x.AwaitMessage(probe, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
 }
 
 // deleteAtOnce deletes a message, and checks that nothing keeps it.

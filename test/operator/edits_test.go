@@ -36,7 +36,7 @@ const (
 const retryPatch = `{"metadata":{"annotations":{"teamtalk.io/retry":"1"}}}`
 
 // longTTL is longer than what happens between the end of a message and its edit.
-const longTTL = 12
+const longTTL = 45
 
 func withTTL(seconds int32) messageEdit {
 	return func(m *v1alpha1.TeamTalkMessage) { m.Spec.TTLSecondsAfterFinished = ptr.To(seconds) }
