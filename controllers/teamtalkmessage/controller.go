@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -75,6 +74,8 @@ type Reconciler struct {
 	escalating sync.Map
 	// readWake enqueues a message that has finished and may have been read.
 	readWake apiwatch.Trigger
+	// readDue does so for one that is to be looked at much later.
+	readDue dueReads
 	// store is the store of the message cache. See isStale.
 	store      versioned
 	serverSeen seenServers
@@ -105,11 +106,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	err = ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage").
 		Watches(&v1alpha1.TeamTalkMessage{}, eventHandler{r.Engine}).
-		Watches(&v1alpha1.TeamTalkServer{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfServer),
+		Watches(&v1alpha1.TeamTalkServer{}, requeueHandler(r.messagesOfServer),
 			builder.WithPredicates(serverMatters)).
-		Watches(&v1alpha1.TeamTalkGroup{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfGroup),
+		Watches(&v1alpha1.TeamTalkGroup{}, requeueHandler(r.messagesOfGroup),
 			builder.WithPredicates(groupMatters)).
-		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.messagesOfNamespace),
+		WatchesMetadata(&corev1.Namespace{}, requeueHandler(r.messagesOfNamespace),
 			builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WatchesRawSource(r.Wake).
 		WatchesRawSource(r.SessionWake).

@@ -71,10 +71,10 @@ func newEditWatch(c client.WithWatch, log logr.Logger, edits *apiwatch.Trigger) 
 
 // newUnsettledWatch returns a watch that wakes finished messages that are not settled: those with a due readPolicy, an
 // escalation, an expired TTL, or an edit. It reads whole messages, as their metadata does not tell when they expire.
-// awaitRead returns when to wake a message of a sweep that is to be read, or false if that is now.
+// awaitRead takes over a message of a sweep that is to be read, or returns false if it is to be woken now.
 func newUnsettledWatch(
 	c client.WithWatch, log logr.Logger, edits, cleanups, reads, escalations *apiwatch.Trigger,
-	awaitRead func(*v1alpha1.TeamTalkMessage) (time.Duration, bool),
+	awaitRead func(*v1alpha1.TeamTalkMessage) bool,
 ) *finishedWatch {
 	source := apiwatch.Collection{
 		Client:  c,
@@ -115,13 +115,9 @@ func newUnsettledWatch(
 			wake(o, 0)
 		},
 		found: func(o client.Object) bool {
-			if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && m.ReadDue() && !m.RetryAsked() {
-				if later, ok := awaitRead(m); ok {
-					escalates(m)
-					opts := priorityqueue.AddOpts{Priority: new(handler.LowPriority), After: later}
-					reads.WakeWith(opts, client.ObjectKeyFromObject(o))
-					return false
-				}
+			if m, ok := o.(*v1alpha1.TeamTalkMessage); ok && m.ReadDue() && !m.RetryAsked() && awaitRead(m) {
+				escalates(m)
+				return false
 			}
 			wake(o, handler.LowPriority)
 			return true

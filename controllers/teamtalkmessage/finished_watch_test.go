@@ -69,7 +69,7 @@ func TestFinishedWatch(t *testing.T) {
 		"TTL, retried":            {finishedMessage(failed, unsettle, expired, askToRetry), edit, edit, edit, none, false},
 		"TTL, edited":             {finishedMessage(failed, unsettle, expired, changeSpec), edit, edit, edit, none, false},
 		"to be read":              {finishedMessage("Routed", unsettle, toRead), read, read, read, none, false},
-		"to be read, as is shown": {finishedMessage("Routed", unsettle, toRead), read, read, none, read, true},
+		"to be read, as is shown": {finishedMessage("Routed", unsettle, toRead), read, read, none, none, true},
 		"to be read, edited":      {finishedMessage("Routed", unsettle, toRead, changeSpec), edit, edit, edit, none, false},
 		"to be read, with TTL":    {finishedMessage("Routed", unsettle, toRead, expired), read, read, read, none, false},
 		"read, with TTL":          {finishedMessage("Routed", unsettle, toRead, isRead, expired), cleanup, cleanup, cleanup, none, false},
@@ -83,7 +83,7 @@ func TestFinishedWatch(t *testing.T) {
 				w := newEditWatch(nil, logr.Discard(), &edits.Trigger)
 				if !tc.message.Status.Settled {
 					w = newUnsettledWatch(nil, logr.Discard(), &edits.Trigger, &cleanups.Trigger, &reads.Trigger, &escalations.Trigger,
-						func(*v1alpha1.TeamTalkMessage) (time.Duration, bool) { return time.Hour, tc.isAwaited })
+						func(*v1alpha1.TeamTalkMessage) bool { return tc.isAwaited })
 				}
 				// The messages are from before the bubble's time.
 				ended := metav1.NewTime(time.Now().Add(-time.Hour))
@@ -122,7 +122,7 @@ func TestSweepWakesEscalations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads, escalations := newTriggered(t), newTriggered(t)
 		w := newUnsettledWatch(nil, logr.Discard(), &apiwatch.Trigger{}, &apiwatch.Trigger{}, &reads.Trigger, &escalations.Trigger,
-			func(*v1alpha1.TeamTalkMessage) (time.Duration, bool) { return time.Hour, true })
+			func(*v1alpha1.TeamTalkMessage) bool { return true })
 		w.found(finishedMessage(v1alpha1.StateRouted, unsettle, toRead, escalating))
 		if isWoken, _ := escalations.take(); !isWoken {
 			t.Error("the escalation is not woken")

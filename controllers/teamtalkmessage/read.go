@@ -27,7 +27,7 @@ const (
 	// readWorkers is how many messages that were read are reconciled at a time. Some may wait for db_proxy.
 	readWorkers = 4
 	// readInterval is the shortest time between two status writes of a message about its reads, and between two looks at
-	// it, unless it is known that there is something to do earlier.
+	// it, unless it is known that there is something to do earlier. readDue wakes a message after longer times.
 	readInterval = 10 * time.Second
 	// readRecheck is how often a message with a readPolicy that is due is looked at if nothing wakes it: it may have been
 	// deleted. Many that were taken up together are spread over the second half of it.
@@ -37,8 +37,9 @@ const (
 // setupRead adds the controller that records who has read a message. It is woken by reads, by the watch of messages
 // that are not settled, and by itself at deadlines.
 func (r *Reconciler) setupRead(mgr ctrl.Manager) error {
-	r.Receipts.Wake = func(key types.NamespacedName) {
-		r.readWake.WakeWith(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
+	r.Receipts.Wake, r.readDue.wake = r.wakeToRead, r.wakeToRead
+	if err := mgr.Add(&r.readDue); err != nil {
+		return err
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("teamtalkmessage-read").
@@ -50,6 +51,11 @@ func (r *Reconciler) setupRead(mgr ctrl.Manager) error {
 	}
 	counters := newUnreadCounters(r.Receipts, r.Sessions, r.Client, mgr.GetLogger().WithName("reads"))
 	return counters.setup(mgr)
+}
+
+// wakeToRead enqueues a message that may have been read, or whose deadline is over. There may be many at once.
+func (r *Reconciler) wakeToRead(key types.NamespacedName) {
+	r.readWake.WakeWith(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
 }
 
 // wakeRead enqueues a message that has just finished if it was read before: a read of an unfinished message is not
@@ -74,10 +80,16 @@ func (r *Reconciler) reconcileRead(ctx context.Context, req reconcile.Request) (
 		return reconcile.Result{RequeueAfter: later}, nil
 	}
 	result, err := r.lookForReads(ctx, req)
-	if err == nil {
-		r.Receipts.SetNext(req.NamespacedName, time.Now().Add(soonest(result.RequeueAfter, readInterval)))
+	if err != nil {
+		return reconcile.Result{}, err
 	}
-	return result, err
+	r.Receipts.SetNext(req.NamespacedName, time.Now().Add(soonest(result.RequeueAfter, readInterval)))
+	if result.RequeueAfter <= readInterval {
+		r.readDue.set(req.NamespacedName, 0)
+		return result, nil
+	}
+	r.readDue.set(req.NamespacedName, result.RequeueAfter)
+	return reconcile.Result{}, nil
 }
 
 // lookForReads records who has read a message that has finished.
@@ -128,22 +140,23 @@ func (r *Reconciler) mayRecordRead(ctx context.Context, m *v1alpha1.TeamTalkMess
 	return max(0, time.Until(written.Add(readInterval)), r.refused.wait(m.UID)), nil
 }
 
-// awaitRead tracks a message as it is listed, so that many need not be read one by one. It returns when to look at it,
-// or false if that is now: its status does not show what is known.
-func (r *Reconciler) awaitRead(m *v1alpha1.TeamTalkMessage) (time.Duration, bool) {
+// awaitRead tracks a message as it is listed, so that many need not be read one by one, and sets when to look at it. It
+// returns false if that is now: its status does not show what is known.
+func (r *Reconciler) awaitRead(m *v1alpha1.TeamTalkMessage) bool {
 	if !m.DeletionTimestamp.IsZero() || !m.Finished() || !m.Status.Finished {
-		return 0, false
+		return false
 	}
 	if !r.Receipts.IsAsListed(trackedMessage(m), sentOf(m)) {
-		return 0, false
+		return false
 	}
 	shown := m.DeepCopy()
 	missed := r.showReads(shown, time.Now())
 	if !equality.Semantic.DeepEqual(shown.Status, m.Status) {
-		return 0, false
+		return false
 	}
 	r.Receipts.NoteShown(trackedMessage(m), missed)
-	return untilReadIsDue(m), true
+	r.readDue.set(client.ObjectKeyFromObject(m), untilReadIsDue(m))
+	return true
 }
 
 // untilReadIsDue returns when to look at a message with a readPolicy that is due if nothing wakes it.

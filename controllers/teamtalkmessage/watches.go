@@ -111,6 +111,22 @@ var serverMatters = predicate.Funcs{
 	},
 }
 
+// requeueHandler returns a handler that requeues the messages of an object. requeue gives them their places, so each
+// must be reconciled after it. handler.EnqueueRequestsFromMapFunc would call it twice for an update, and enqueue a
+// message only after the first call.
+func requeueHandler(requeue func(context.Context, client.Object) []reconcile.Request) handler.EventHandler {
+	add := func(ctx context.Context, o client.Object, w workQueue) {
+		for _, request := range requeue(ctx, o) {
+			w.Add(request)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, w workQueue) { add(ctx, e.Object, w) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, w workQueue) { add(ctx, e.ObjectNew, w) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, w workQueue) { add(ctx, e.Object, w) },
+	}
+}
+
 // messagesOfServer requeues the messages of a server.
 func (r *Reconciler) messagesOfServer(ctx context.Context, server client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.MatchingFields{serverIndex: client.ObjectKeyFromObject(server).String()})

@@ -21,36 +21,37 @@ type receiptID struct {
 	uid   types.UID
 }
 
-// receipt is what is known of one recipient's reading.
+// receipt is what is known of one recipient's reading. There may be many: its small fields are side by side.
 type receipt struct {
 	// of is the resource.
 	of *resource
-	// group, reader and session are those of its conversation.
-	group           bool
+	// reader, session and group are those of its conversation.
 	reader, session uint32
 	// first and last are the ids of the first and the last segment.
 	first, last uint32
 	sender      uint32
+	group       bool
+	// reported: the metric has it.
+	reported bool
+	// recorded: the status shows that it was read.
+	recorded bool
+	// unprovable: no later counter can prove that it was unread.
+	unprovable bool
 	// since is before the message was stored, or when it was first kept. Earlier notifies are not about it.
 	since time.Time
 	// routed and read are for the metric. read can be earlier than routed: a fast client reads the message before the
 	// router's confirmation arrives.
 	routed, read time.Time
-	reported     bool
 	// routing is when the step began in which a router took the last segment; zero: none has. Earlier notifies prove
 	// nothing: an id can be that of an earlier message.
 	routing time.Time
-	// seen is who has read it; nil: nobody.
-	seen *readers
 	// heardSince is since when no notify about it was missed, as long as no connection to a router has ended; zero: it
 	// may have been read before.
 	heardSince time.Time
-	// recorded: the status shows that it was read.
-	recorded bool
+	// seen is who has read it; nil: nobody.
+	seen *readers
 	// counter is the user's counter of the conversation; nil: it was not asked for, or has proved that it was unread.
 	counter *askedCounter
-	// unprovable: no later counter can prove that it was unread.
-	unprovable bool
 	// age is its element of byAge; nil: it is kept.
 	age *list.Element
 }
