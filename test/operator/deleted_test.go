@@ -66,6 +66,7 @@ func TestDeletedWhileUnreachable(t *testing.T) {
 	})
 	x.deleteAtOnce(waiting)
 	x.deleteAtOnce(doubt)
+	x.awaitDeletionsSeen()
 
 	again := x.Declare("doubt", "in doubt", withKey("v1"), toUsers(x.Bob))
 	later := x.Declare("later", "later") // in the conversation of deleted messages

@@ -138,15 +138,15 @@ func TestEscalationIsRetriedAfterIt(t *testing.T) {
 func TestEscalationIsDeletedWithRetry(t *testing.T) {
 	t.Parallel()
 	const absent = 500_006
-	deletedInTime(t, func(x *tenant) *v1alpha1.TeamTalkMessage {
-		x.AddFault(devserver.Fault{Kind: devserver.Late, Command: wire.CommandMsgData, Delay: framework.Timeout, Count: 1})
-		m := x.Declare("m", "old", toUsers(absent), escalate(3600, users(x.Bob, x.Mate)))
-		x.AwaitRows(1)
-		m = x.AwaitMessage(m, "failed", finishedFor(v1alpha1.ReasonRecipientNotFound))
-		x.Must(x.TeamTalk.AddUser(framework.User(absent)))
-		x.annotate(m, v1alpha1.RetryAnnotation, "1")
-		return x.AwaitMessage(m, "retried", func(m *v1alpha1.TeamTalkMessage) bool { return !m.Status.Finished && m.Escalating() })
-	})
+	x := newTenantWithTeamTalk(t, oneAtATime)
+	x.addSendFaults(storeOne...)
+	m := x.Declare("m", "old", toUsers(absent), escalate(3600, users(x.Bob, x.Mate)))
+	x.AwaitRows(1)
+	m = x.AwaitMessage(m, "failed", finishedFor(v1alpha1.ReasonRecipientNotFound))
+	x.Must(x.TeamTalk.AddUser(framework.User(absent)))
+	x.annotate(m, v1alpha1.RetryAnnotation, "1")
+	m = x.AwaitMessage(m, "retried", func(m *v1alpha1.TeamTalkMessage) bool { return !m.Status.Finished && m.Escalating() })
+	x.checkNothingAfterDeletion(m)
 }
 
 // TestEscalationIsShown: the events of a message say what is about its escalation.
