@@ -61,6 +61,9 @@ func buildCached(ctx context.Context, env []string, command string, flags ...str
 	if err != nil {
 		return "", err
 	}
+	if err := readSources(root); err != nil {
+		return "", fmt.Errorf("build %s: %w", command, err)
+	}
 	dir := filepath.Join(root, "bin", "test", strings.Join(append([]string{"build"}, flags...), ""))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("build %s: %w", command, err)
@@ -71,6 +74,19 @@ func buildCached(ctx context.Context, env []string, command string, flags ...str
 	}
 	defer lock.Close()
 	return build(ctx, env, command, dir, flags)
+}
+
+// readSources looks at all source files of the programs. "go test" takes the cached result of a test only if nothing
+// has changed that the test itself has read, and does not know what the compiler has read.
+func readSources(root string) error {
+	for _, dir := range []string{"api", "cmd", "controllers", "internal"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ os.DirEntry, err error) error { return err })
+		if err != nil {
+			return err
+		}
+	}
+	_, err := os.Stat(filepath.Join(root, "go.sum"))
+	return err
 }
 
 // Tool returns the path of a program that a module in hack/tools pins, which it builds if needed, with the
