@@ -27,11 +27,16 @@ func TestDueReads(t *testing.T) {
 		d.set(types.NamespacedName{Name: "first"}, time.Hour)
 		for _, want := range [][]string{nil, {"first"}, {"first", "second"}, {"first", "second"}} {
 			synctest.Wait()
+			d.mu.Lock() // wake is called with it
 			if !slices.Equal(woken, want) {
 				t.Errorf("woken are %q, want %q", woken, want)
 			}
+			d.mu.Unlock()
 			time.Sleep(time.Hour + dueInterval)
 		}
+		synctest.Wait()
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		if len(d.at) != 0 {
 			t.Errorf("%v are kept", d.at)
 		}
