@@ -96,10 +96,15 @@ func (w *world) crds(ctx context.Context) ([]unstructured.Unstructured, error) {
 
 // clear removes what the run has made, whatever became of it.
 func (w *world) clear(ctx context.Context) error {
+	return w.removeAll(ctx, map[string]string{system: release, movedTo: movedAs}, namespaces)
+}
+
+// removeAll removes releases, by namespace, then TeamTalk's CRDs with all resources, and namespaces.
+func (w *world) removeAll(ctx context.Context, releases map[string]string, namespaces []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
 	var errs []error
-	for namespace, name := range map[string]string{system: release, movedTo: movedAs} {
+	for namespace, name := range releases {
 		errs = append(errs, framework.Try(func() {
 			w.helm(ctx, "uninstall", name, "--namespace", namespace, "--ignore-not-found", "--wait",
 				"--timeout", time.Minute.String())

@@ -72,7 +72,7 @@ func (w *world) installTeamTalk(ctx context.Context) (seen string) {
 func (w *world) installChart(ctx context.Context) (seen string) {
 	err := framework.Try(func() { w.helm(ctx, append([]string{"install", release, w.chart()}, w.values()...)...) })
 	if err != nil {
-		framework.Must(errors.Join(err, w.complaints(ctx)))
+		framework.Must(errors.Join(err, w.complaints(ctx, system)))
 	}
 	for component, name := range map[string]string{"operator": release, "gateway": gateway} {
 		w.rolledOut(ctx, system, name)
@@ -84,10 +84,10 @@ func (w *world) installChart(ctx context.Context) (seen string) {
 }
 
 // complaints are what pods that do not become ready report.
-func (w *world) complaints(ctx context.Context) error {
+func (w *world) complaints(ctx context.Context, namespace string) error {
 	pods, events := &corev1.PodList{}, &corev1.EventList{}
 	for _, list := range []client.ObjectList{pods, events} {
-		if err := w.admin.List(ctx, list, client.InNamespace(system)); err != nil {
+		if err := w.admin.List(ctx, list, client.InNamespace(namespace)); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,7 @@ import (
 )
 
 func main() {
+	becomeKubectl()
 	become() // in the namespaces of a node of its own this does not return
 	framework.RunProgram("e2e", e2e)
 }

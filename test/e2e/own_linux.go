@@ -149,7 +149,8 @@ func insideNode(ctx context.Context, t *table) {
 		framework.Must(n.HasImages(ctx, p.Operator, p.Dev))
 		return ""
 	}}
-	w.play(ctx, t, append([]step{images}, w.steps()...))
+	quickStart := step{name: "the commands of the quick start do what it says", run: w.quickStart}
+	w.play(ctx, t, append([]step{images, quickStart}, w.steps()...))
 }
 
 // removeAll removes the node's folder, and checks that nothing else has its name.

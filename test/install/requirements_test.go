@@ -53,7 +53,7 @@ func TestRequirements(t *testing.T) {
 	const prometheus = "make test needs prometheus: run \"apt-get install prometheus\" as root, or what your system has for it\n"
 	const tools = "id apt-get certificates"
 	// The plugins are not in the PATH, so what the script reports depends on the machine.
-	nodePackages, nodeOutput, nodeCode := "ca-certificates containerd runc iptables iproute2 mount", "", 0
+	nodePackages, nodeOutput, nodeCode := "ca-certificates containerd runc iptables iproute2 mount curl openssl", "", 0
 	if !slices.ContainsFunc([]string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}, hasPlugins) {
 		nodePackages, nodeCode = nodePackages+" containernetworking-plugins", 1
 		nodeOutput = "make e2e needs the CNI plugins bridge, host-local and loopback: " +
@@ -95,7 +95,7 @@ func TestRequirements(t *testing.T) {
 						text += "exit 100\n"
 					} else {
 						text += `if [ "$1" = install ]; then
-	for f in certificates prometheus promtool containerd ctr containerd-shim-runc-v2 runc iptables iptables-restore ip mount; do
+	for f in certificates prometheus promtool containerd ctr containerd-shim-runc-v2 runc iptables iptables-restore ip mount curl openssl; do
 		echo x >"$PATH/$f"; /bin/chmod 755 "$PATH/$f"
 	done
 fi
