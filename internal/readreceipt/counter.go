@@ -77,11 +77,11 @@ func (t *Tracker) DueChats(server types.NamespacedName, l Listening, now time.Ti
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	due := map[uint32][]Chat{}
-	for c, ids := range t.pending {
+	for c, receipts := range t.pending {
 		if c.server != server || c.group || len(due) >= users && due[c.reader] == nil {
 			continue
 		}
-		for _, r := range ids {
+		for _, r := range receipts {
 			if r.isDue(l, now) {
 				due[c.reader] = append(due[c.reader], Chat{User: c.reader, Sender: c.session})
 				break

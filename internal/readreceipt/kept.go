@@ -39,7 +39,7 @@ func (t *Tracker) Keep(m Message, server types.NamespacedName, sender uint32, se
 	now := time.Now()
 	for _, s := range sent {
 		c, id := conversationWith(server, sender, s.To), receiptID{uid: m.UID, first: s.First}
-		r := t.pending[c][id]
+		r := t.receiptOf(c, id)
 		if r == nil {
 			r = &receipt{
 				first: s.First, last: s.Last, sender: sender,

@@ -233,10 +233,8 @@ func (t *Tracker) add(m Message, c conversation, r *receipt) {
 		r.age = t.byAge.PushBack(r)
 	}
 	c = r.conversation()
-	if t.pending[c] == nil {
-		t.pending[c] = map[receiptID]*receipt{}
-	}
-	t.pending[c][r.id()] = r
+	i, _ = findReceipt(t.pending[c], r.id())
+	t.pending[c] = slices.Insert(t.pending[c], i, r)
 }
 
 // remove needs mu.
@@ -245,11 +243,12 @@ func (t *Tracker) remove(r *receipt) {
 		t.byAge.Remove(r.age)
 	}
 	c, all := r.conversation(), r.of
-	delete(t.pending[c], r.id())
+	i, _ := findReceipt(t.pending[c], r.id())
+	t.pending[c] = slices.Delete(t.pending[c], i, i+1)
 	if len(t.pending[c]) == 0 {
 		delete(t.pending, c)
 	}
-	i, _ := all.find(r.recipient())
+	i, _ = all.find(r.recipient())
 	all.receipts = slices.Delete(all.receipts, i, i+1)
 	t.tracked--
 	if len(all.receipts) == 0 && !all.kept {
@@ -269,14 +268,26 @@ func (t *Tracker) removeAll(key types.NamespacedName) {
 	delete(t.resources, key)
 }
 
+// receiptOf returns the receipt of a conversation with an id, or nil. It needs mu.
+func (t *Tracker) receiptOf(c conversation, id receiptID) *receipt {
+	if i, ok := findReceipt(t.pending[c], id); ok {
+		return t.pending[c][i]
+	}
+	return nil
+}
+
+// findReceipt returns the place of a receipt in a conversation, and whether it is there.
+func findReceipt(receipts []*receipt, id receiptID) (i int, ok bool) {
+	return slices.BinarySearchFunc(receipts, id, func(r *receipt, id receiptID) int {
+		own := r.id()
+		return cmp.Or(cmp.Compare(own.first, id.first), cmp.Compare(own.uid, id.uid))
+	})
+}
+
 // isTracked reports whether a message is tracked for any resource. It needs mu.
 func (t *Tracker) isTracked(c conversation, first uint32) bool {
-	for id := range t.pending[c] {
-		if id.first == first {
-			return true
-		}
-	}
-	return false
+	i, _ := findReceipt(t.pending[c], receiptID{first: first}) // before those of any resource
+	return i < len(t.pending[c]) && t.pending[c][i].first == first
 }
 
 // wake needs mu.

@@ -69,8 +69,8 @@ type Tracker struct {
 	maxKept  int // recipients that are kept
 
 	mu sync.Mutex
-	// pending has the receipts of each conversation.
-	pending map[conversation]map[receiptID]*receipt
+	// pending has the receipts of each conversation, in the order of their ids.
+	pending map[conversation][]*receipt
 	// byAge has those that are not kept. The front is the oldest.
 	byAge *list.List
 	// resources has the receipts of each resource.
@@ -121,7 +121,7 @@ func (n notify) conversation() conversation {
 func NewTracker() *Tracker {
 	return &Tracker{
 		notifies: make(chan notify, maxNotifies), limit: maxTracked, maxKept: maxKept,
-		pending: map[conversation]map[receiptID]*receipt{}, byAge: list.New(),
+		pending: map[conversation][]*receipt{}, byAge: list.New(),
 		resources: map[types.NamespacedName]*resource{}, dropped: map[types.NamespacedName]bool{},
 		droppedAt: map[types.NamespacedName]time.Time{},
 	}
@@ -226,7 +226,7 @@ func (t *Tracker) Observe(e delivery.StepEvent) {
 	if before := e.Before.MessageID; before != 0 && before != id.first {
 		t.forgetUnrouted(c, receiptID{uid: e.UID, first: before})
 	}
-	tracked := t.pending[c][id]
+	tracked := t.receiptOf(c, id)
 	if isEarlier := tracked != nil && !tracked.routing.IsZero() && e.Step == delivery.StepSend; isEarlier {
 		t.remove(tracked) // after a loss of Redis, another message was just stored with its id
 		tracked = nil
@@ -266,7 +266,7 @@ func (t *Tracker) observeLater(c conversation, e delivery.StepEvent) {
 	default: // the others turn out not to be needed
 		id.first = e.After.MessageID
 	}
-	r := t.pending[c][id]
+	r := t.receiptOf(c, id)
 	if r == nil {
 		return
 	}
@@ -311,9 +311,12 @@ func (t *Tracker) handle(n notify) {
 	defer t.mu.Unlock()
 	t.expire(n.at, 0)
 	t.recent.add(n)
-	for id, r := range t.pending[n.conversation()] {
+	for _, r := range t.pending[n.conversation()] {
+		if r.first > n.UpTo {
+			break
+		}
 		// A sender's own devices do not count as readers.
-		if id.first > n.UpTo || r.sender == n.User || n.at.Before(r.since) {
+		if r.sender == n.User || n.at.Before(r.since) {
 			continue
 		}
 		if r.read.IsZero() {
@@ -359,7 +362,7 @@ func (t *Tracker) expire(now time.Time, added int) {
 // forgetUnrouted drops a message that no router has. A routed message can be read even if another resource has adopted
 // it and failed. It needs mu.
 func (t *Tracker) forgetUnrouted(c conversation, id receiptID) {
-	if r := t.pending[c][id]; r != nil && r.routed.IsZero() {
+	if r := t.receiptOf(c, id); r != nil && r.routed.IsZero() {
 		t.remove(r)
 	}
 }

@@ -72,8 +72,8 @@ func withTracker(t *testing.T, test func(h *harness)) {
 			t.Errorf("Start: %v", err)
 		}
 		byConversation, byResource := 0, 0
-		for _, ids := range h.pending {
-			byConversation += len(ids)
+		for _, receipts := range h.pending {
+			byConversation += len(receipts)
 		}
 		for _, all := range h.resources {
 			byResource += len(all.receipts)
