@@ -15,10 +15,9 @@ import (
 
 func addressScenarios() []scenario {
 	return []scenario{{
-		name: "addresses-spelled",
-		clause: "servers of several namespaces spell one db_proxy's address in different ways, and it hangs for good once " +
-			"more than 16 group requests run at once",
-		alone: true, needsDev: true, short: true, flags: groupBound, run: addressesSpelled,
+		name:   "addresses-spelled",
+		clause: "servers spell one address differently; its db_proxy deadlocks at more than 16 group requests",
+		alone:  true, needsDev: true, short: true, flags: groupBound, run: addressesSpelled,
 	}}
 }
 

@@ -47,47 +47,45 @@ func falseSuccess() faultproxy.Action {
 
 func answerScenarios() []scenario {
 	return []scenario{
-		sendDuring("requests-cut", "connections end with requests in them", true, 20, requestsTo(faultproxy.Cut, 10)),
+		sendDuring("requests-cut", "connections end with requests on them", true, 20, requestsTo(faultproxy.Cut, 10)),
 		sendDuring("answers-cut", "db_proxy crashes between storing and answering: connections end instead of answers", true,
 			20, answersTo(faultproxy.Cut, 10)),
-		sendDuring("answers-lost", "messages are stored, and never answered", true, 8, answersTo(faultproxy.Drop, 6)),
+		sendDuring("answers-lost", "messages are stored and never answered", true, 8, answersTo(faultproxy.Drop, 6)),
 		sendDuring("answers-late", "answers arrive after the operator's timeout", false,
 			8, answersTo(faultproxy.Delay(12*time.Second), 6)),
 		// Sooner than the operator's timeout, and much later than usual.
-		sendDuring("executed-slowly", "some messages are executed on open connections, much later than usual", true,
+		sendDuring("executed-slowly", "some messages are executed much later than usual, on open connections", true,
 			8, requestsTo(faultproxy.Delay(4*time.Second), 6)),
-		sendDuring("answers-reordered", "answers of all kinds come in another order", true, 0,
+		sendDuring("answers-reordered", "answers of all kinds arrive in another order", true, 0,
 			faultproxy.Rule{Direction: faultproxy.ToClient, Every: 3, Do: faultproxy.Reorder(2, time.Second)}),
-		sendDuring("answers-repeated", "every answer comes twice", true, 0,
+		sendDuring("answers-repeated", "every answer arrives twice", true, 0,
 			faultproxy.Rule{Direction: faultproxy.ToClient, Do: faultproxy.Repeat}),
 		sendDuring("false-success", "db_proxy answers with an id and stores nothing", true, 8, requestsTo(falseSuccess(), 6)),
 		sendDuring("id-zero", "db_proxy answers with id 0", true, 8, requestsTo(faultproxy.RefuseWith(0), 6)),
 		sendDuring("id-unknown", "db_proxy answers with id 0xFFFFFFFF and stores nothing", true,
 			8, requestsTo(faultproxy.RefuseWith(wire.MsgIDUnknown), 6)),
-		sendDuring("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and has stored the message", true,
+		sendDuring("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and stores the message", true,
 			8, answersTo(faultproxy.AnswerID(wire.MsgIDUnknown), 6)),
 		// Later than reads may lag, sooner than db_proxy must have settled.
-		sendDuring("executed-late", "db_proxy executes requests after their connection is gone", true,
+		sendDuring("executed-late", "db_proxy executes requests after their connection has ended", true,
 			20, requestsTo(faultproxy.ExecuteLate(lag+executedAfter), 10)),
-		crash("crash-before-store", "db_proxy crashes between drawing an id and storing", devserver.CloseBeforeStore),
+		crash("crash-before-store", "db_proxy crashes between allocating an id and storing", devserver.CloseBeforeStore),
 		crash("crash-after-store", "db_proxy crashes between storing and answering", devserver.CloseAfterStore),
 		{name: "crash-first-message", needsDev: true, run: crashFirst,
 			clause: "db_proxy crashes on the first message of a conversation"},
 		{name: "group-deadlock", alone: true, needsDev: true, short: true, flags: groupBound, run: groupDeadlock,
-			clause: "db_proxy hangs for good once more than 16 group requests run at once"},
+			clause: "db_proxy deadlocks at more than 16 group requests"},
 		{name: "hung-worker", needsDev: true, short: true, run: hungWorker,
-			clause: "threads of db_proxy hang for good when messages to groups meet others"},
+			clause: "threads of db_proxy hang when messages to groups meet other messages"},
 		{
-			name: "group-slow",
-			clause: "db_proxy takes 100 s for a group request, and hangs for good once more than " +
-				"16 run at once",
-			bound: takeoverBound, alone: true, needsDev: true, flags: groupBound, run: groupSlow,
+			name:   "group-slow",
+			clause: "db_proxy takes 100 s for a group request, and deadlocks at more than 16",
+			bound:  takeoverBound, alone: true, needsDev: true, flags: groupBound, run: groupSlow,
 		},
 		{
-			name: "order-kept",
-			clause: "messages of a few conversations, one after the other, are refused or come to nothing: " +
-				"none passes an older one",
-			short: true, run: orderKept,
+			name:   "order-kept",
+			clause: "messages of a few conversations are refused or not stored",
+			short:  true, run: orderKept,
 		},
 	}
 }

@@ -26,25 +26,25 @@ func apiScenarios() []scenario {
 		}}
 	}
 	return []scenario{
-		during("api-refuses", "the API server fails at status writes", func(*world) []apiproxy.Rule {
+		during("api-refuses", "the API server fails status writes", func(*world) []apiproxy.Rule {
 			return []apiproxy.Rule{
 				{Every: 3, Count: 40, Do: apiproxy.Refuse(http.StatusInternalServerError, metav1.StatusReasonInternalError)},
 				{Every: 5, Count: 40, Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)},
 			}
 		}),
-		during("api-conflicts", "status writes conflict: another write was first, or the API server says so",
+		during("api-conflicts", "status writes conflict, with or without another write",
 			func(w *world) []apiproxy.Rule {
 				return []apiproxy.Rule{
 					{Every: 3, Count: w.size / 4, Do: w.touch},
 					{Every: 3, Count: w.size / 4, Do: apiproxy.Refuse(http.StatusConflict, metav1.StatusReasonConflict)},
 				}
 			}),
-		during("api-cut", "connections to the API server end before or after a status write was done",
+		during("api-cut", "connections to the API server end before or after a status write is executed",
 			func(*world) []apiproxy.Rule {
 				return []apiproxy.Rule{{Every: 3, Count: 40, Do: apiproxy.CutAfter}, {Every: 3, Count: 40, Do: apiproxy.CutBefore}}
 			}),
 		{
-			name: "api-gone", clause: "the API server is gone during status writes, and comes back", alone: true, run: apiGone,
+			name: "api-gone", clause: "the API server is down during status writes, and returns", alone: true, run: apiGone,
 		},
 	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/test/chaos/mutants"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -159,16 +161,23 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// TestDocs compares the table of scenarios in docs/explanation/chaos.md with what there is.
+// TestDocs compares the tables of scenarios and mutants in docs/explanation/chaos.md with what there is.
 func TestDocs(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "explanation", "chaos.md"))
 	noError(t, err)
 	yes := map[bool]string{true: "yes"}
-	var want strings.Builder
+	var rows, mutantRows strings.Builder
 	for _, s := range scenarios() {
-		fmt.Fprintf(&want, "| `%s` | %s | %s | %s | %s |\n", s.name, s.clause, yes[s.alone], yes[s.needsDev], yes[s.short])
+		fmt.Fprintf(&rows, "| `%s` | %s | %s | %s | %s |\n", s.name, s.clause, yes[s.alone], yes[s.needsDev], yes[s.short])
 	}
-	if !strings.Contains(string(page), want.String()) {
-		t.Errorf("docs/explanation/chaos.md lacks the table of scenarios:\n%s", want.String())
+	all, err := mutants.All()
+	noError(t, err)
+	for _, m := range all {
+		fmt.Fprintf(&mutantRows, "| `%s` | `%s` | %s |\n", m.Name, cmp.Or(m.Scenario, m.Test), m.Description)
+	}
+	for what, want := range map[string]string{"scenarios": rows.String(), "mutants": mutantRows.String()} {
+		if !strings.Contains(string(page), "\n"+want+"\n") {
+			t.Errorf("docs/explanation/chaos.md lacks the table of %s:\n%s", what, want)
+		}
 	}
 }

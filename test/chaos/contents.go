@@ -33,12 +33,12 @@ var contents = []content{
 		set: func(_ context.Context, w *world) { w.deal = w.giveKey },
 	},
 	{
-		name: "split", clause: "texts that are split in three", boundary: halfLost,
+		name: "split", clause: "texts of three segments", boundary: halfLost,
 		set: func(_ context.Context, w *world) { w.segments = 3 },
 	},
-	{name: "audio", clause: "voice messages, which have no token", boundary: halfLost, set: sounds},
+	{name: "audio", clause: "voice messages, without tokens", boundary: halfLost, set: sounds},
 	{
-		name: "fan-out", clause: "messages to many users each", boundary: halfSent, times: 2,
+		name: "fan-out", clause: "messages to many users", boundary: halfSent, times: 2,
 		set: func(_ context.Context, w *world) {
 			w.gather()
 			w.fan = min(5*w.size, len(w.crowd))
@@ -51,14 +51,14 @@ func contentScenarios() []scenario {
 	var all []scenario
 	for _, c := range contents {
 		all = append(all, takeovers([]scenario{{
-			name: "kill-" + c.name, clause: "kill -9 of the operator: " + c.clause + ", sent in part",
+			name: "kill-" + c.name, clause: c.clause + ", partly sent",
 			run: func(ctx context.Context, w *world) {
 				c.set(ctx, w)
 				w.killAt(ctx, c.boundary(w))
 			},
 		}})...)
 		all = append(all, scenario{
-			name: c.name, clause: c.clause + ", while requests and answers are lost and cut, and ids come to nothing",
+			name: c.name, clause: c.clause + ": requests and answers are lost, and false ids are returned",
 			short: true, run: func(ctx context.Context, w *world) {
 				c.set(ctx, w)
 				w.mishaps()

@@ -28,14 +28,12 @@ import (
 func editScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "kill-edited", run: killEdited,
-			clause: "kill -9 of the operator: finished messages were retried or edited before it, and while none leads; " +
-				"nothing is sent unrecorded"},
+			clause: "finished messages are retried or edited before it, and without a leader"},
 		{name: "paused-edited", run: pausedEdited,
-			clause: "a leader is stopped past its Lease while it takes up finished messages again, and woken when another " +
-				"has; new messages meet both"},
+			clause: "a leader is paused past its Lease while it sends retried or edited messages"},
 	}), scenario{
 		name: "handover-edited", alone: true, short: true, run: handoverEdited,
-		clause: "finished messages are retried or edited before and during a shutdown: all go in the order of their creation",
+		clause: "finished messages are retried or edited before and during a shutdown",
 	})
 }
 

@@ -23,12 +23,10 @@ import (
 func escalationScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "kill-escalating", needsDev: true, run: killEscalating,
-		clause: "kill -9 of the operator: messages are escalated, sent in part, and others become due while none leads; " +
-			"nothing is sent unrecorded, and what was read is not escalated",
+		clause: "escalations are partly sent, and others become due without a leader",
 	}, {
 		name: "paused-escalating", needsDev: true, run: pausedEscalating,
-		clause: "a leader is stopped past its Lease with escalations on their way, which arrive when the next one has " +
-			"looked for them, and is woken without the API server when all are sent",
+		clause: "a leader is paused past its Lease; its escalations arrive after the next leader's search",
 	}})
 }
 

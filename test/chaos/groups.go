@@ -35,29 +35,29 @@ func groupScenarios() []scenario {
 	created := []wire.Command{wire.CommandGroupCreateRsp}
 	killed := takeovers([]scenario{
 		{name: "group-kill-before-create",
-			clause: "kill -9 of the operator: groups are asked for, and db_proxy creates one after its successor has begun",
+			clause: "groups are requested, and db_proxy creates one in the next term",
 			run: killedInGroups(0, func(w *world) *faultproxy.Armed {
 				return w.onDB(faultproxy.Rule{Direction: faultproxy.ToServer, Count: 1,
 					Commands: create, Do: faultproxy.ExecuteLate(afterTakeover)})
 			})},
-		{name: "group-kill-created", clause: "kill -9 of the operator: a group is created, and not answered",
+		{name: "group-kill-created", clause: "a group is created and not answered",
 			run: killedInGroups(0, func(w *world) *faultproxy.Armed {
 				return w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: created, Do: faultproxy.Drop})
 			})},
-		{name: "group-kill-unrecorded", clause: "kill -9 of the operator: groups are created and answered, not recorded",
+		{name: "group-kill-unrecorded", clause: "groups are created and answered, and not recorded",
 			run: groupsUnrecorded},
-		{name: "group-kill-members", clause: "kill -9 of the operator: some members of a group were added, others were not",
+		{name: "group-kill-members", clause: "some members of a group are added, others are not",
 			run: killedInGroups(manyMembers, func(w *world) *faultproxy.Armed {
 				return w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Skip: 1, Do: faultproxy.Drop,
 					Commands: []wire.Command{wire.CommandGroupChangeRsp}})
 			})},
-		{name: "group-drift", clause: "members of groups are changed while no operator runs", run: groupDrift},
+		{name: "group-drift", clause: "members of groups change while no operator runs", run: groupDrift},
 	})
 	return devOnly(append(killed, []scenario{
 		{name: "group-created-late", run: groupsCreatedLate, short: true,
-			clause: "db_proxy creates groups after the connection of the request is gone, and the resources are edited before"},
+			clause: "db_proxy creates groups after the request's connection has ended"},
 		{name: "group-unlisted", run: groupsUnlisted,
-			clause: "groups are created and not answered, and the lists of the sender's groups come back empty"},
+			clause: "groups are created and not answered, and lists of groups return nothing"},
 		{name: "group-adopted-twice", run: groupsAdoptedTwice, short: true,
 			clause: "two resources adopt one group, and both are edited"},
 	}...))

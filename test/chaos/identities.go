@@ -25,17 +25,14 @@ import (
 func identityScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "keyed-configmap-edited", run: keyedConfigMapEdited,
-			clause: "kill -9 of the operator: messages with an idempotencyKey, whose texts are edited in a ConfigMap before " +
-				"they are recorded as sent"},
+			clause: "kill -9; the ConfigMap of messages with an idempotencyKey is edited before they are recorded"},
 	}), []scenario{
 		{name: "two-texts-one-key", short: true, run: twoTextsOneKey,
-			clause: "two resources share an idempotencyKey and have different texts; one has failed, and is retried when the " +
-				"other is delivered"},
+			clause: "two resources share an idempotencyKey with different texts"},
 		{name: "reapplied-after-deadline", needsDev: true, run: reappliedAfterDeadline,
-			clause: "delivered messages with an idempotencyKey are created again after their deadline, or when their " +
-				"recipient is gone"},
+			clause: "delivered messages are created again after their deadline, or without their recipient"},
 		{name: "reapplied-after-window", alone: true, needsDev: true, run: reappliedAfterWindow,
-			clause: "messages are created again 40 days after they were delivered and deleted, some with another text"},
+			clause: "messages are created again 40 days later, some with another text"},
 	}...)
 }
 

@@ -19,11 +19,11 @@ const otherLeases = "other-leases"
 func installationScenarios() []scenario {
 	return takeovers([]scenario{
 		{name: "two-installations", run: twoInstallations,
-			clause: "a second installation has a Lease of its own; then the first one is lost, with messages in flight"},
+			clause: "a second installation has its own Lease, and the first one is lost"},
 		{name: "leader-paused-other-lease", run: leaderPausedOtherLease,
-			clause: "a leader is stopped, overtaken by an operator with another Lease, and woken; new messages meet both"},
+			clause: "a leader is paused, replaced by an operator with another Lease, and resumes"},
 		{name: "clock-ahead", run: clockAhead, firstBuild: "clock-ahead",
-			clause: "kill -9 of an operator whose clock is 75 s ahead, when it has sent messages before their sendAfter"},
+			clause: "kill -9 of an operator whose clock is 75 s ahead"},
 	})
 }
 

@@ -16,19 +16,16 @@ import (
 func keyScenarios() []scenario {
 	return []scenario{
 		{
-			name: "recreated-keyed",
-			clause: "resources with an idempotencyKey are recreated while db_proxy may still execute what was sent for the " +
-				"old ones",
-			short: true, run: recreatedKeyed,
+			name:   "recreated-keyed",
+			clause: "resources are recreated while db_proxy may still execute the old requests",
+			short:  true, run: recreatedKeyed,
 		},
 		{
-			name: "key-reused", clause: "keys were used for another text before: nothing is sent under them, lost answers or " +
-				"not",
+			name: "key-reused", clause: "idempotencyKeys were used for another text",
 			run: keyReused,
 		},
 		{
-			name: "restored", clause: "the cluster comes back from a backup taken before the send: with an idempotencyKey " +
-				"nothing is sent twice",
+			name: "restored", clause: "the cluster is restored from a backup of before the send",
 			alone: true, short: true, run: restored,
 		},
 	}

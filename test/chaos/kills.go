@@ -27,7 +27,7 @@ type boundary struct {
 // killedAt is a scenario in which the operator is killed at a boundary.
 func killedAt(name, clause string, short bool, arm func(*world) boundary) scenario {
 	return scenario{
-		name: "kill-" + name, clause: "kill -9 of the operator: " + clause, short: short,
+		name: "kill-" + name, clause: clause, short: short,
 		run: func(ctx context.Context, w *world) { w.killAt(ctx, arm(w)) },
 	}
 }
@@ -47,19 +47,20 @@ func killScenarios() []scenario {
 		}
 	}
 	return []scenario{
-		killedAt("before-send", "requests written, not yet at db_proxy", false,
+		killedAt("before-send", "requests are written and not at db_proxy", false,
 			dropped(faultproxy.ToServer, wire.CommandMsgData)),
-		killedAt("unanswered", "stored, not answered", true, dropped(faultproxy.ToClient, wire.CommandMsgData)),
-		killedAt("answered", "answers have just come", false, learned(wire.CommandMsgData)),
-		killedAt("read-back-asked", "asked for the stored messages", false,
+		killedAt("unanswered", "messages are stored and not answered", true,
+			dropped(faultproxy.ToClient, wire.CommandMsgData)),
+		killedAt("answered", "answers have just arrived", false, learned(wire.CommandMsgData)),
+		killedAt("read-back-asked", "read-backs are requested", false,
 			dropped(faultproxy.ToServer, wire.CommandMsgByIDReq)),
-		killedAt("read-back-answered", "the stored messages have just come", false, learned(wire.CommandMsgByIDRsp)),
-		killedAt("announcing", "frames on their way to the router", false, func(w *world) boundary {
+		killedAt("read-back-answered", "read-backs have just been answered", false, learned(wire.CommandMsgByIDRsp)),
+		killedAt("announcing", "frames are in flight to the router", false, func(w *world) boundary {
 			hold := &faultproxy.Hold{}
 			a := w.onRoute(faultproxy.Rule{Commands: messages, Match: hold.Keeps, Do: hold.Do})
 			return boundary{await: a.Await, release: hold.Release}
 		}),
-		killedAt("recording", "status writes under way, every other one done", false, func(w *world) boundary {
+		killedAt("recording", "half of the status writes in flight are executed", false, func(w *world) boundary {
 			var n atomic.Int64
 			a := w.leader.api.Add(apiproxy.Rule{Match: apiproxy.StatusWrite,
 				Do: func(rw http.ResponseWriter, r *http.Request, next http.Handler) {

@@ -22,19 +22,17 @@ import (
 func leaderScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "leader-paused", run: leaderPaused,
-			clause: "a leader is stopped past its Lease, and woken without the API server when another has sent everything"},
+			clause: "a leader is paused past its Lease, and resumes without the API server"},
 		{name: "leaders-overlap", run: leadersOverlap,
-			clause: "a leader is cut off from the API server, and goes on sending until its time is up"},
+			clause: "a leader loses the API server, and sends until its gate closes"},
 	}), scenario{
-		name: "handover", clause: "operators are shut down in order under load, and the next one goes on at once",
+		name: "handover", clause: "operators are shut down under load",
 		alone: true, short: true, run: handover,
 	}, scenario{
-		name: "handover-unrecorded", clause: "the API server takes no status of some messages: the next operator asks for " +
-			"these first, and for no others",
+		name: "handover-unrecorded", clause: "the API server refuses some statuses during a shutdown",
 		alone: true, short: true, run: handoverUnrecorded,
 	}, scenario{
-		name: "handover-piled", clause: "the API server takes no status of more messages than a hand-over can name: the " +
-			"next operator asks for all of their namespace first",
+		name: "handover-piled", clause: "the API server refuses more statuses during a shutdown than a hand-over can name",
 		alone: true, run: handoverPiled,
 	})
 }

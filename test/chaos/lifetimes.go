@@ -22,14 +22,12 @@ import (
 // lifetimeScenarios are about messages that wait, and resources that go, across a takeover.
 func lifetimeScenarios() []scenario {
 	kill := func(name, clause string, run func(context.Context, *world)) scenario {
-		return scenario{name: "kill-" + name, clause: "kill -9 of the operator: " + clause, run: run}
+		return scenario{name: "kill-" + name, clause: clause, run: run}
 	}
 	return []scenario{
-		kill("scheduled", "messages become due before it, while no operator leads, and after it; none is sent before its "+
-			"sendAfter", killScheduled),
-		kill("suspended", "messages were suspended, from the beginning or under way; nothing of them is sent until they go "+
-			"on", killSuspended),
-		kill("expiring", "resources are deleted by their TTL, and made again by a tool, before it and after", killExpiring),
+		kill("scheduled", "messages become due before it, without a leader, and in the next term", killScheduled),
+		kill("suspended", "messages are suspended at creation or later", killSuspended),
+		kill("expiring", "resources expire and a tool recreates them, before it and after", killExpiring),
 	}
 }
 

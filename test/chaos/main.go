@@ -28,10 +28,11 @@ func main() {
 
 func chaos(ctx context.Context, args []string) (passed bool, err error) {
 	flags := pflag.NewFlagSet("chaos", pflag.ContinueOnError)
-	names := flags.String("scenario", "", "run only these, or the mutants that they must catch, by `name`, with commas")
-	short := flags.Bool("short", false, "run the short form: fewer messages, and not every scenario")
-	list := flags.Bool("list", false, "show what there is, and run nothing")
-	mutants := flags.Bool("mutants", false, "remove one protection of the operator after another: its scenario must fail")
+	names := flags.String("scenario", "",
+		"comma-separated `names` of the scenarios to run, or with --mutants of those whose mutants to run")
+	short := flags.Bool("short", false, "run fewer scenarios, with fewer messages")
+	list := flags.Bool("list", false, "list the scenarios and exit")
+	mutants := flags.Bool("mutants", false, "remove one protection of the operator at a time; its scenario must fail")
 	if err := flags.Parse(args); errors.Is(err, pflag.ErrHelp) {
 		return true, nil
 	} else if err != nil {

@@ -23,9 +23,8 @@ import (
 func nameScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "kill-named", needsDev: true,
-		run: func(ctx context.Context, w *world) { w.killNamed(ctx, w.rename, w.byName, w.caught()) },
-		clause: "kill -9 of the operator: recipients are given by name, and others have all of the names before its " +
-			"successor begins; nothing is sent unrecorded",
+		run:    func(ctx context.Context, w *world) { w.killNamed(ctx, w.rename, w.byName, w.caught()) },
+		clause: "recipients are named, and the names move to others before the next term",
 	}, {
 		name: "kill-group-refs", needsDev: true,
 		run: func(ctx context.Context, w *world) {
@@ -33,8 +32,7 @@ func nameScenarios() []scenario {
 			w.onlyGroups = true
 			w.killNamed(ctx, func(shift int) { w.adoptByRef(ctx, shift) }, w.byRef, 1) // one goes at a time
 		},
-		clause: "kill -9 of the operator: messages refer to TeamTalkGroups, which are others of their names before its " +
-			"successor begins; nothing is sent unrecorded",
+		clause: "messages refer to TeamTalkGroups, which are replaced before the next term",
 	}})
 }
 

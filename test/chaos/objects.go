@@ -14,15 +14,15 @@ import (
 func objectScenarios() []scenario {
 	return []scenario{
 		{name: "secret-rotated", short: true, run: secretRotated,
-			clause: "the key is replaced while messages are under way and in doubt"},
+			clause: "the key is replaced while messages are in flight"},
 		{name: "edited", short: true, run: edited,
-			clause: "resources are edited while their messages are under way, and after they have failed"},
+			clause: "resources are edited while their messages are sent or have failed"},
 		{
-			name: "deleted", clause: "resources are deleted while their messages are under way", short: true,
+			name: "deleted", clause: "resources are deleted while their messages are sent", short: true,
 			run: func(ctx context.Context, w *world) { w.remove(ctx, nil) },
 		},
 		{name: "recreated", short: true, run: recreated,
-			clause: "resources are deleted and others made of their names while messages are under way"},
+			clause: "resources are replaced under their names while their messages are sent"},
 	}
 }
 

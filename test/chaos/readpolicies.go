@@ -18,8 +18,7 @@ import (
 func readPolicyScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "kill-reading", needsDev: true, run: killReading,
-		clause: "kill -9 of the operator: messages with a readPolicy are read right before it, and while none leads; each " +
-			"is read or Unknown after that, and no other",
+		clause: "messages with a readPolicy are read right before it, and without a leader",
 	}})
 }
 

@@ -19,17 +19,17 @@ const outage = settle + lag + 3*time.Second
 func readScenarios() []scenario {
 	return []scenario{
 		{
-			name: "empty-users", clause: "all reads about users come back empty, with messages to them in doubt",
+			name: "empty-users", clause: "all reads about users return nothing",
 			short: true, run: func(ctx context.Context, w *world) { w.emptyReads(ctx, false) },
 		},
 		{
-			name: "empty-groups", clause: "all reads about groups come back empty, with messages to them in doubt",
+			name: "empty-groups", clause: "all reads about groups return nothing",
 			run: func(ctx context.Context, w *world) { w.emptyReads(ctx, true) },
 		},
 		{name: "redis-flushed", needsDev: true, run: redisFlushed,
 			clause: "Redis is flushed: groups look empty until the next message to them"},
 		{name: "replica-lag", needsDev: true, short: true, run: replicaLag,
-			clause: "reads do not show what was stored last, for less than the declared lag"},
+			clause: "reads lag by less than maxReplicaLagSeconds"},
 	}
 }
 

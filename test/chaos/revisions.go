@@ -21,11 +21,9 @@ import (
 func revisionScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "kill-revised", run: killRevised,
-			clause: "kill -9 of the operator: messages with onChange: Resend are edited under way, while none leads, and " +
-				"while the store is searched; each revision is sent at most once, and its record tells what is stored"},
+			clause: "messages with onChange: Resend are edited before it, without a leader, and during the search"},
 		{name: "paused-revised", run: pausedRevised,
-			clause: "a leader is stopped past its Lease with messages under way that are edited then, and woken when another " +
-				"has sent the edits"},
+			clause: "a leader is paused past its Lease, and its messages in flight are edited"},
 	}), scenario{
 		name: "revised", short: true, run: editedUnderWay,
 		clause: "messages with onChange: Resend are edited while requests and answers are lost",

@@ -18,16 +18,15 @@ import (
 
 func routerScenarios() []scenario {
 	return []scenario{
-		{name: "router-drops", clause: "the router relays nothing of some messages", short: true, run: routerDrops},
+		{name: "router-drops", clause: "the router does not relay some messages", short: true, run: routerDrops},
 		{name: "router-cut", short: true, reroutes: true, run: routerCut,
-			clause: "connections to the router end with announcements on them"},
+			clause: "connections to the router end with messages on them"},
 		{name: "router-gone", short: true, run: routerGone,
-			clause: "the router is gone while messages are stored, and comes back"},
+			clause: "the router is down while messages are stored, and returns"},
 		{
-			name: "router-black-hole",
-			clause: "the router takes connections and whatever comes on them, relays nothing and answers nothing, and comes " +
-				"back",
-			short: true, run: routerBlackHole,
+			name:   "router-black-hole",
+			clause: "the router accepts frames, relays and answers nothing, and recovers",
+			short:  true, run: routerBlackHole,
 		},
 	}
 }

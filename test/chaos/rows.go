@@ -23,18 +23,16 @@ import (
 func rowScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "unsent-audio", run: unsentAudio,
-			clause: "kill -9 of the operator: voice messages, and texts without a token, are declared while none runs, " +
-				"several to each user"},
+			clause: "voice messages and texts without tokens are created while no operator runs"},
 		{name: "groups-unknown", needsDev: true, run: groupsUnknown,
-			clause: "kill -9 of the operator: messages to groups that do not exist, or lack the sender, before it and after"},
+			clause: "kill -9; groups do not exist or lack the sender"},
 	}), []scenario{
 		{name: "foreign-rows", needsDev: true, run: foreignRows,
-			clause: "conversations hold rows of the sender that no key decrypts, and messages with an idempotencyKey are sent"},
+			clause: "conversations hold rows of the sender that no key decrypts"},
 		{name: "key-removed", needsDev: true, run: keyRemoved,
-			clause: "the key is replaced twice and the oldest one is removed, and messages that were sent under it are " +
-				"created again; then it is given back"},
+			clause: "the key of old messages is removed, they are created again, and it is restored"},
 		{name: "slow-audio-history", needsDev: true, run: slowAudioHistory,
-			clause: "conversations hold so many voice messages that their history takes longer than the operator's timeout"},
+			clause: "a read of many voice messages exceeds the operator's timeout"},
 	}...)
 }
 

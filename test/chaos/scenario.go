@@ -75,7 +75,7 @@ func choose(names string, short bool) ([]scenario, error) {
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("--scenario %s: there is none of that name; see --list", name)
+			return nil, fmt.Errorf("--scenario %s: no such scenario; see --list", name)
 		}
 		chosen = append(chosen, all[i])
 	}

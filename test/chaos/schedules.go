@@ -25,8 +25,8 @@ import (
 func scheduleScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "schedules", run: schedulesDue,
-		clause: "kill -9 of the operator while it makes up for missed times; at the next time its successor is stopped " +
-			"past its Lease, and what it had asked the API server for is done when all is sent and deleted",
+		clause: "kill -9 while missed times are made up for; the next leader is paused past its Lease, and its API " +
+			"requests are executed late",
 	}})
 }
 

@@ -19,21 +19,20 @@ import (
 func tableScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "table-unreadable-restart", needsDev: true, run: tableUnreadableRestart,
-			clause: "kill -9 of the operator: one table of messages comes back empty while its successor asks"},
+			clause: "kill -9; one message table returns no rows to the next leader"},
 	}), []scenario{
 		{name: "table-unreadable-users", needsDev: true, short: true,
-			clause: "one table of messages to users comes back empty, with messages in it in doubt",
+			clause: "one table of messages to users returns no rows",
 			run:    func(ctx context.Context, w *world) { w.tableUnreadable(ctx, false) }},
 		{name: "table-unreadable-groups", needsDev: true,
-			clause: "one table of messages to groups comes back empty, with messages in it in doubt",
+			clause: "one table of messages to groups returns no rows",
 			run:    func(ctx context.Context, w *world) { w.tableUnreadable(ctx, true) }},
 		{name: "replica-stopped", run: func(ctx context.Context, w *world) { replicaStopped(ctx, w, oneAtATime()) },
-			clause: "a replica has stopped: reads over most connections show nothing that was stored since, with messages in " +
-				"doubt"},
+			clause: "a replica has stopped: most connections read nothing newer"},
 		{name: "replicas-stopped", run: func(ctx context.Context, w *world) {
 			replicaStopped(ctx, w, func(*faultproxy.Conn) bool { return false })
 		},
-			clause: "all replicas have stopped: no read shows anything that was stored since, with messages in doubt"},
+			clause: "all replicas have stopped: no connection reads anything newer"},
 	}...)
 }
 
