@@ -8,7 +8,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Settings, such as "make fuzz FUZZTIME=10m".
-# The slow packages come first.
+# Slow packages come first.
 PACKAGES ?= ./test/... ./...
 TEST_TIMEOUT ?= 30m
 # The number of packages that are tested at once. They mostly wait, so it is larger than the number
@@ -40,7 +40,7 @@ WIRE := internal/teamtalk/wire
 ##@ Use
 
 .PHONY: demo
-demo: ## Run the operator, a cluster and TeamTalk on this machine and send messages (DEMO_EXIT=1 exits at the end; CLUSTER=current uses your cluster, CLUSTER=kind a new kind cluster)
+demo: ## Run the operator, a control plane and TeamTalk on this machine and send messages (DEMO_EXIT=1 exits at the end; CLUSTER=current uses your cluster, CLUSTER=kind a new kind cluster)
 	@go run ./hack/demo
 
 .PHONY: run
@@ -98,29 +98,29 @@ cover: ## Check that the tests of internal/teamtalk cover MIN_COVERAGE % of its 
 	@hack/verify-coverage internal/teamtalk bin/cover.out $(MIN_COVERAGE)
 
 .PHONY: chaos
-chaos: ## Count that each message arrives exactly once under every fault; docs/explanation/chaos.md (ARGS="--list"; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE)
+chaos: ## Check in the store that each message arrives exactly once under faults; docs/explanation/chaos.md (ARGS="--list"; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE)
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go run ./test/chaos $(ARGS)
 
 .PHONY: chaos-mutants
-chaos-mutants: ## Remove one protection of the operator after another: the chaos scenario for it must fail
+chaos-mutants: ## Remove one protection of the operator at a time; its chaos scenario must fail
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go run ./test/chaos --mutants $(ARGS)
 
 .PHONY: bench
-bench: ## Measure the operator against bare clients; docs/explanation/benchmarks.md (BENCH=bulk,stream chooses, ROUNDS=5; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS)
+bench: ## Measure the operator against bare clients; docs/explanation/benchmarks.md (BENCH=bulk,stream, ROUNDS=5; your own TeamTalk: DB_PROXY, ROUTER, SENDER, USERS, GROUPS, AES_KEY_FILE)
 	@mkdir -p bin
 	@export KUBEBUILDER_ASSETS; KUBEBUILDER_ASSETS=$$($(CONTROL_PLANE)) || exit; \
 	go build -o bin/bench ./test/bench && bin/bench | tee bin/bench.txt
 
 .PHONY: e2e
-e2e: ## Install the chart on a real node; kill, upgrade and uninstall it under load; docs/explanation/e2e.md (root on Linux, or your own cluster: CLUSTER=current, IMAGE, DEV_IMAGE)
+e2e: ## Install the chart on a real node; kill, upgrade and uninstall the operator under load; docs/explanation/e2e.md (root on Linux, or your own cluster: CLUSTER=current, IMAGE, DEV_IMAGE)
 	@hack/requirements e2e
 	@mkdir -p bin
 	@go build -o bin/e2e ./test/e2e && bin/e2e
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz test for FUZZTIME
+fuzz: ## Run each fuzz test for FUZZTIME (60s)
 	@targets=$$(grep -rHoE --include='*_test.go' '^func Fuzz\w+' $$(go list -f '{{.Dir}}' ./...)) || { echo "no fuzz tests found" >&2; exit 1; }; \
 	failed=; \
 	while IFS=: read -r file target; do \
@@ -144,7 +144,7 @@ lint: ## Run the linters of .golangci.yml (the first run builds golangci-lint: m
 	done
 
 .PHONY: verify
-verify: ## Check generated code, formatting, go.mod files and their versions, licence headers, names and words, run vet and lint; prints the differences
+verify: ## Check generated code, formatting, go.mod files, shared versions, licence headers, names and words; run vet and lint
 	@MODULES="$(MODULES)" hack/verify
 
 ##@ Change
@@ -175,7 +175,7 @@ fmt: ## Format the Go code
 	$(GOLANGCI_LINT) fmt
 
 .PHONY: clean
-clean: ## Remove bin/, the only folder of the tree that other targets write to
+clean: ## Remove bin/, where other targets write their results
 	rm -rf bin
 
 .PHONY: help

@@ -35,20 +35,21 @@ Faults are comma-separated key=value pairs, for example
 
 Kinds:
 %s
-Which requests, all of them by default:
+Which requests (default: all):
   server       dbproxy or router
   command      0x0301 message, 0x0309 list, 0x030d by id, 0x030b latest id, 0x0307 unread,
                0x0204 users, 0x0208 all users, 0x0401 groups of a user, 0x0403 groups,
                0x0405 create, 0x0407 change, 0x020a state
-  from, to     sender or asker; recipient, user or group
+  from, to     sender or requester; recipient, user or group
   session      single or group
   skip         let the first N pass
-  count        end after N firings
+  every        take each Nth of the rest
+  count        end after the fault has occurred N times
   probability  0 to 1
 Other keys (delay, after, limit, store, down) belong to the kinds that name them.
 
-While the server runs, faults are changed at /api/faults of the inbox:
-  GET lists them with how often each has fired, PUT replaces them (a JSON array
+Change faults while the server runs at /api/faults of the inbox:
+  GET lists them and how often each has occurred, PUT replaces them (a JSON array
   of objects with the keys above), POST adds one, DELETE removes all, and
   DELETE /api/faults/ID one.
 `
@@ -68,14 +69,14 @@ func parse(args []string, out io.Writer) (devserver.Options, error) {
 	flags.StringVar(&o.InboxAddress, "inbox-address", devserver.DefaultInboxAddress,
 		"`host:port` of the inbox and its API")
 	flags.BoolVar(&o.AllowRemote, "allow-remote", false,
-		"allow addresses other than loopback. All clients that can connect to them can read and write everything")
-	flags.StringVar(&o.Database, "database", "", "SQLite `file` of messages. If empty, they are in memory")
+		"allow addresses other than loopback. Clients need no authentication there")
+	flags.StringVar(&o.Database, "database", "", "SQLite `file` for messages. If empty, they are kept in memory")
 	users := flags.Int("users", 0, "number of additional users in an empty database, such as 20000")
 	flags.BoolVar(&o.LaxSQL, "lax-sql", false, "truncate long texts, as MySQL does without strict mode")
 	keyFile := flags.String("aes-key-file", "", "`file` with the 32 bytes of the message key")
 	key := flags.String("aes-key", "",
 		"message `key`, for development only (default the key of TeamTalk's documentation)")
-	specs := flags.StringArray("fault", nil, "fault to inject, see below; may be repeated")
+	specs := flags.StringArray("fault", nil, "fault to inject, see below. May be repeated")
 	flags.Uint64Var(&o.FaultSeed, "fault-seed", 1, "seed for faults with a probability")
 	flags.DurationVar(&o.Latency, "latency", 0, "delay of every answer")
 	verbose := flags.BoolP("verbose", "v", false, "log connections, and requests without an answer")

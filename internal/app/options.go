@@ -44,7 +44,7 @@ const gatewayPrefix = "gateway-"
 func (o *Options) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", process.KubeconfigUsage)
 	fs.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", process.PodNamespace(),
-		"`namespace` of the leader election Lease; in a cluster, by default that of the pod")
+		"`namespace` of the leader election Lease. In a pod, the default is its namespace")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081",
 		"`host:port` of /healthz and /readyz, or 0 to disable them")
 	fs.StringVar(&o.Metrics.BindAddress, "metrics-bind-address", ":8443", "`host:port` of /metrics, or 0 to disable it")
@@ -58,7 +58,7 @@ func (o *Options) Flags(fs *pflag.FlagSet) {
 			"If empty, $OTEL_EXPORTER_OTLP_ENDPOINT is used; if that is empty too, traces are disabled")
 	fs.Float64Var(&o.TraceSamplingRatio, "trace-sampling-ratio", 1, "`ratio` of the messages that are traced, 0 to 1")
 	fs.DurationVar(&o.DrainTimeout, "drain-timeout", 25*time.Second,
-		"how long a shutdown waits for requests in flight; must be shorter than terminationGracePeriodSeconds of the pod")
+		"how long a shutdown waits for requests in flight. Must be shorter than terminationGracePeriodSeconds of the pod")
 	o.Endpoints.Flags(fs)
 	o.DBProxy.Flags(fs)
 	o.Log.Flags(fs)

@@ -57,17 +57,17 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, namespace, address, usage str
 	o.prefix = prefix
 	o.HTTP.Flags(fs, prefix, address, usage)
 	fs.StringVar(&o.Namespace, prefix+"namespace", namespace,
-		"`namespace` of requests without one, and of the Secret with app keys; default in a cluster: the pod's own")
-	fs.StringVar(&o.Auth, prefix+"auth", authKubernetes, "`way` to authenticate callers: Kubernetes (bearer tokens, and "+
-		"app keys if configured) or None (all callers are admitted; --"+prefix+"bind-address must be on loopback)")
+		"`namespace` of requests without one, and of the Secret with app keys. In a pod, the default is its namespace")
+	fs.StringVar(&o.Auth, prefix+"auth", authKubernetes, "`method` to authenticate callers: Kubernetes (bearer tokens, and "+
+		"app keys if configured) or None (no authentication; --"+prefix+"bind-address must be on loopback)")
 	fs.StringSliceVar(&o.Audiences, prefix+"token-audience", nil,
-		"`audience` that bearer tokens must be for; may be repeated; if empty, the API server's own")
+		"`audience` of bearer tokens. May be repeated. If empty, that of the API server")
 	fs.StringVar(&o.AppKeys, prefix+"app-keys-secret", "",
-		"`name` of the Secret that maps app keys to namespaces and senders; if empty, no app key is accepted")
+		"`name` of the Secret that maps app keys to namespaces and senders. If empty, app keys are refused")
 	fs.DurationVar(&o.Wait, prefix+"wait", 2500*time.Millisecond,
 		"how long a request without ?wait= waits for its delivery")
 	fs.DurationVar(&o.TTL, prefix+"message-ttl", 24*time.Hour,
-		"how long finished messages are kept; 0: they are not deleted")
+		"how long finished messages are kept. If 0, they are not deleted")
 }
 
 // Validate returns an error of one line that names the flag to change.

@@ -34,11 +34,11 @@ func (o *ProcessOptions) Flags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Kubeconfig, "kubeconfig", "", process.KubeconfigUsage)
 	fs.StringVar((*string)(&o.Mode), "mode", string(ModeRecord), "`mode` of sending: record (each message becomes "+
 		"a TeamTalkMessage, which the operator delivers) or direct (through db_proxy, without a TeamTalkMessage)")
-	o.Gateway.Flags(fs, "", process.PodNamespace(), "127.0.0.1:8400", "`host:port` to listen at")
+	o.Gateway.Flags(fs, "", process.PodNamespace(), "127.0.0.1:8400", "`host:port` to listen on")
 	fs.DurationVar(&o.Gateway.HTTP.DrainTimeout, "drain-timeout", 25*time.Second,
-		"how long a shutdown waits for requests in flight; must be shorter than terminationGracePeriodSeconds of the pod")
+		"how long a shutdown waits for requests in flight. Must be shorter than terminationGracePeriodSeconds of the pod")
 	fs.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081",
-		"`host:port` of /healthz and /readyz, which --bind-address serves too, or 0 to disable it")
+		"`host:port` of /healthz and /readyz, or 0 to disable it. --bind-address serves both too")
 	fs.StringVar(&o.Metrics.BindAddress, "metrics-bind-address", process.Off,
 		"`host:port` of /metrics, or 0 to disable it. "+
 			"Unless it is on loopback, it serves TLS to bearer tokens that may get /metrics")

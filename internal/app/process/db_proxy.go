@@ -30,7 +30,7 @@ func (o *DBProxyOptions) Flags(fs *pflag.FlagSet) {
 		"limit of requests in flight at each db_proxy, over all TeamTalkServers that use it. Namespaces take turns; "+
 			"maxInFlight of a TeamTalkServer limits its own requests further")
 	fs.IntVar(&o.MaxGroupInFlight, maxGroupInFlightFlag, dbproxy.DefaultMaxGroupInFlight,
-		"limit of these requests that concern groups. A stock db_proxy loses threads with more than 1, and 32 deadlock it")
+		"limit of those that concern groups. A stock db_proxy may lose threads with more than 1, and deadlocks with 32")
 	o.flags = fs
 }
 

@@ -154,15 +154,15 @@ var kinds = map[Kind]kindInfo{
 	Repeat:           {"answer, or relay, twice", nil, onBoth, 0},
 	IDZero:           {"answer id 0 (about groups: result 1), store nothing", refusable, onDBProxy, 0},
 	IDUnknown:        {"answer id 0xFFFFFFFF; store=true stores anyway", sends, onDBProxy, 0},
-	FalseSuccess:     {"answer a fresh id, store nothing", sends, onDBProxy, 0},
-	EmptyList:        {"answer reads as if there were nothing", reads, onDBProxy, 0},
-	CloseBeforeStore: {"draw an id, then close every connection", nil, onBoth, 0},
+	FalseSuccess:     {"answer a new id, store nothing", sends, onDBProxy, 0},
+	EmptyList:        {"answer reads without rows", reads, onDBProxy, 0},
+	CloseBeforeStore: {"allocate an id, then close every connection", nil, onBoth, 0},
 	CloseAfterStore:  {"store, then close every connection", nil, onBoth, 0},
-	StopReceiving: {"send 0x0702 to all, close after delay (4s); at once, or at a request for command", nil, onDBProxy,
+	StopReceiving: {"send 0x0702 to all, close after delay (4s). Immediately, or at a request for command", nil, onDBProxy,
 		4 * time.Second},
 	RouterDrop:     {"relay nothing", nil, []Target{Router}, 0},
 	Lag:            {"reads do not see rows younger than delay (2s)", lagging, onDBProxy, 2 * time.Second},
-	ReplicaStopped: {"reads do not see rows stored since it was added", history, onDBProxy, 0},
+	ReplicaStopped: {"reads do not see rows stored since the fault was added", history, onDBProxy, 0},
 	TableUnreadable: {"reads find nothing in table: IM(Group)Message_0 to _7, or that of user:ID:ID or group:ID", history,
 		onDBProxy, 0},
 	SlowAudio: {"each audio row of an answer takes delay (100ms)", []wire.Command{
@@ -171,12 +171,12 @@ var kinds = map[Kind]kindInfo{
 	RedisFlushed: {"groups look empty until the next message to them", []wire.Command{
 		wire.CommandGroupInfoReq, wire.CommandMsgListReq, wire.CommandMsgByIDReq,
 	}, onDBProxy, 0},
-	GroupDeadlock: {"hang for good once more than limit (16) group requests run at once; each takes delay (20ms)",
+	GroupDeadlock: {"deadlock at more than limit (16) concurrent group requests; each takes delay (20ms)",
 		[]wire.Command{
 			wire.CommandMsgData, wire.CommandMsgListReq, wire.CommandMsgByIDReq, wire.CommandLatestMsgIDReq,
 		}, onDBProxy, 20 * time.Millisecond},
-	HungWorker: {"a group message that overlaps with others (each takes delay, 20ms) hangs its worker for good, with " +
-		"probability (0.0005) for each of them", sends, onDBProxy, 20 * time.Millisecond},
+	HungWorker: {"a group message hangs its worker, with probability (0.0005) for each concurrent message; each takes " +
+		"delay (20ms)", sends, onDBProxy, 20 * time.Millisecond},
 	Refuse: {"close all connections and every new one; down=true: do not listen, for delay", nil, onBoth, 0},
 }
 

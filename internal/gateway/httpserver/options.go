@@ -35,7 +35,7 @@ const (
 
 // Options configure a Server.
 type Options struct {
-	// Address is the host:port to listen at.
+	// Address is the host:port to listen on.
 	Address string
 	// CertFile and KeyFile are PEM files. If empty, the server serves plain HTTP.
 	CertFile, KeyFile string
@@ -53,13 +53,13 @@ type Options struct {
 func (o *Options) Flags(fs *pflag.FlagSet, prefix, address, usage string) {
 	o.prefix = prefix
 	fs.StringVar(&o.Address, prefix+"bind-address", address, usage)
-	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate; if empty, plain HTTP")
+	fs.StringVar(&o.CertFile, prefix+"tls-cert-file", "", "PEM `file` with the certificate. If empty, serve plain HTTP")
 	fs.StringVar(&o.KeyFile, prefix+"tls-key-file", "", "PEM `file` with the certificate's key")
 	fs.IntVar(&o.MaxInFlight, prefix+"max-in-flight", 256,
-		"limit of requests in flight; others wait for 3 seconds, then 503")
+		"limit of requests in flight. Further ones wait for 3 seconds, and then get 503")
 	fs.IntVar(&o.MaxPerCaller, prefix+"max-in-flight-per-caller", 0,
-		"limit of requests in flight of one caller; 429 beyond it, 503 for receivers; "+
-			"0: a quarter of --"+prefix+"max-in-flight, or all of it with --"+prefix+"auth=None")
+		"limit of requests in flight of one caller. Further ones get 429, from receivers 503. "+
+			"If 0, a quarter of --"+prefix+"max-in-flight, or all of it with --"+prefix+"auth=None")
 }
 
 // Validate returns an error of one line that names the flag to change.
