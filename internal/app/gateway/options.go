@@ -58,8 +58,8 @@ func (o *Options) Flags(fs *pflag.FlagSet, prefix, namespace, address, usage str
 	o.HTTP.Flags(fs, prefix, address, usage)
 	fs.StringVar(&o.Namespace, prefix+"namespace", namespace,
 		"`namespace` of requests without one, and of the Secret with app keys. In a pod, the default is its namespace")
-	fs.StringVar(&o.Auth, prefix+"auth", authKubernetes, "`method` to authenticate callers: Kubernetes (bearer tokens, and "+
-		"app keys if configured) or None (no authentication; --"+prefix+"bind-address must be on loopback)")
+	fs.StringVar(&o.Auth, prefix+"auth", authKubernetes, "`method` to authenticate callers: Kubernetes (bearer tokens, "+
+		"and app keys if configured) or None (no authentication; --"+prefix+"bind-address must be on loopback)")
 	fs.StringSliceVar(&o.Audiences, prefix+"token-audience", nil,
 		"`audience` of bearer tokens. May be repeated. If empty, that of the API server")
 	fs.StringVar(&o.AppKeys, prefix+"app-keys-secret", "",
