@@ -19,7 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// TestRelease installs, upgrades, rolls back, uninstalls and installs again. Messages are kept.
+// TestRelease installs, upgrades, rolls back, uninstalls and installs again, also with Helm 3. Messages are kept.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -80,6 +80,19 @@ func TestRelease(t *testing.T) {
 
 	run(append([]string{"install", name, chartDir()}, server...)...)
 	kept("the second install")
+	run("uninstall", name)
+
+	helm3, err := framework.Tool(t.Context(), "helm3", "helm")
+	c.Must(err)
+	for _, args := range [][]string{
+		append([]string{"install", name, chartDir()}, server...),
+		{"upgrade", name, chartDir(), "--reuse-values", "--set", "replicas=3"},
+		{"rollback", name, "1"},
+		{"uninstall", name},
+	} {
+		c.Must(c.releaseWith(helm3, namespace, args...))
+		kept(args[0] + " with Helm 3")
+	}
 }
 
 // TestExistingCRDs installs the chart where the CRDs are kubectl's or another release's.
@@ -119,7 +132,14 @@ func TestExistingCRDs(t *testing.T) {
 // release runs helm for a release in a namespace.
 func (c *cluster) release(namespace string, args ...string) error {
 	c.Helper()
-	_, err := helm(c, append(args, "--kubeconfig", c.kubeconfig, "--namespace", namespace)...)
+	return c.releaseWith(shared.helm, namespace, args...)
+}
+
+// releaseWith is release with a version of helm.
+func (c *cluster) releaseWith(helm, namespace string, args ...string) error {
+	c.Helper()
+	args = append(args, "--kubeconfig", c.kubeconfig, "--namespace", namespace)
+	_, err := framework.RunHelm(c.Context(), helm, c.TempDir(), args...)
 	return err
 }
 
