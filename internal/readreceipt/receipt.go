@@ -233,23 +233,37 @@ func (t *Tracker) add(m Message, c conversation, r *receipt) {
 		r.age = t.byAge.PushBack(r)
 	}
 	c = r.conversation()
-	i, _ = findReceipt(t.pending[c], r.id())
-	t.pending[c] = slices.Insert(t.pending[c], i, r)
+	place, _ := findReceipt(t.pending[c], r.id())
+	t.pending[c] = slices.Insert(t.pending[c], place, r)
 }
 
 // remove needs mu.
 func (t *Tracker) remove(r *receipt) {
+	c := r.conversation()
+	if i, ok := findReceipt(t.pending[c], r.id()); ok {
+		t.setPending(c, slices.Delete(t.pending[c], i, i+1))
+	}
+	t.detach(r)
+}
+
+// setPending sets the receipts of a conversation. It needs mu.
+func (t *Tracker) setPending(c conversation, receipts []*receipt) {
+	if len(receipts) == 0 {
+		delete(t.pending, c)
+		return
+	}
+	t.pending[c] = receipts
+}
+
+// detach removes a receipt from all but its conversation. It needs mu.
+func (t *Tracker) detach(r *receipt) {
 	if r.age != nil {
 		t.byAge.Remove(r.age)
 	}
-	c, all := r.conversation(), r.of
-	i, _ := findReceipt(t.pending[c], r.id())
-	t.pending[c] = slices.Delete(t.pending[c], i, i+1)
-	if len(t.pending[c]) == 0 {
-		delete(t.pending, c)
+	all := r.of
+	if i, ok := all.find(r.recipient()); ok {
+		all.receipts = slices.Delete(all.receipts, i, i+1)
 	}
-	i, _ = all.find(r.recipient())
-	all.receipts = slices.Delete(all.receipts, i, i+1)
 	t.tracked--
 	if len(all.receipts) == 0 && !all.kept {
 		delete(t.resources, all.key)

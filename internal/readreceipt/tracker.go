@@ -163,17 +163,24 @@ func (t *Tracker) Forget(server types.NamespacedName) {
 	defer t.mu.Unlock()
 	delete(t.dropped, server)
 	delete(t.droppedAt, server)
+	for c, receipts := range t.pending { // each conversation once: one may have very many
+		if c.server != server {
+			continue
+		}
+		t.setPending(c, slices.DeleteFunc(receipts, func(r *receipt) bool {
+			isKept := r.of.kept && r.readBy() > 0
+			if !isKept {
+				t.detach(r)
+			}
+			return !isKept
+		}))
+	}
 	for key, all := range t.resources {
 		if all.server != server {
 			continue
 		}
 		if all.kept && t.Wake != nil {
 			t.Wake(key)
-		}
-		for _, r := range slices.Backward(slices.Clone(all.receipts)) {
-			if !all.kept || r.readBy() == 0 {
-				t.remove(r)
-			}
 		}
 		if len(all.receipts) == 0 {
 			delete(t.resources, key)

@@ -72,8 +72,13 @@ func withTracker(t *testing.T, test func(h *harness)) {
 			t.Errorf("Start: %v", err)
 		}
 		byConversation, byResource := 0, 0
-		for _, receipts := range h.pending {
+		for c, receipts := range h.pending {
 			byConversation += len(receipts)
+			for i, r := range receipts {
+				if place, ok := findReceipt(receipts, r.id()); !ok || place != i || r.conversation() != c {
+					t.Errorf("the receipts of %+v are not in order", c)
+				}
+			}
 		}
 		for _, all := range h.resources {
 			byResource += len(all.receipts)
