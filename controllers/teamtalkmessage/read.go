@@ -37,7 +37,10 @@ const (
 // setupRead adds the controller that records who has read a message. It is woken by reads, by the watch of messages
 // that are not settled, and by itself at deadlines.
 func (r *Reconciler) setupRead(mgr ctrl.Manager) error {
-	r.Receipts.Wake, r.readDue.wake = r.wakeToRead, r.wakeToRead
+	r.Receipts.Wake = func(key types.NamespacedName) {
+		r.readWake.WakeWith(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
+	}
+	r.readDue.wake = r.readWake.Wake
 	if err := mgr.Add(&r.readDue); err != nil {
 		return err
 	}
@@ -51,11 +54,6 @@ func (r *Reconciler) setupRead(mgr ctrl.Manager) error {
 	}
 	counters := newUnreadCounters(r.Receipts, r.Sessions, r.Client, mgr.GetLogger().WithName("reads"))
 	return counters.setup(mgr)
-}
-
-// wakeToRead enqueues a message that may have been read, or whose deadline is over. There may be many at once.
-func (r *Reconciler) wakeToRead(key types.NamespacedName) {
-	r.readWake.WakeWith(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, key)
 }
 
 // wakeRead enqueues a message that has just finished if it was read before: a read of an unfinished message is not
@@ -155,7 +153,7 @@ func (r *Reconciler) awaitRead(m *v1alpha1.TeamTalkMessage) bool {
 		return false
 	}
 	r.Receipts.NoteShown(trackedMessage(m), missed)
-	r.readDue.set(client.ObjectKeyFromObject(m), untilReadIsDue(m))
+	r.readDue.setAtLatest(client.ObjectKeyFromObject(m), untilReadIsDue(m)) // it may have been edited since
 	return true
 }
 

@@ -28,14 +28,27 @@ type dueReads struct {
 func (d *dueReads) set(key types.NamespacedName, after time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if after == 0 {
-		delete(d.at, key)
-		return
+	delete(d.at, key)
+	if after > 0 {
+		d.advance(key, time.Now().Add(after))
 	}
+}
+
+// setAtLatest is set, and keeps an earlier time that was set before.
+func (d *dueReads) setAtLatest(key types.NamespacedName, after time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.advance(key, time.Now().Add(after))
+}
+
+// advance needs mu.
+func (d *dueReads) advance(key types.NamespacedName, at time.Time) {
 	if d.at == nil {
 		d.at = map[types.NamespacedName]time.Time{}
 	}
-	d.at[key] = time.Now().Add(after)
+	if earlier, ok := d.at[key]; !ok || at.Before(earlier) {
+		d.at[key] = at
+	}
 }
 
 // Start implements manager.Runnable, with leader election.
@@ -53,5 +66,8 @@ func (d *dueReads) wakeDue(context.Context) {
 			d.wake(key)
 			delete(d.at, key)
 		}
+	}
+	if len(d.at) == 0 {
+		d.at = nil // a map does not shrink
 	}
 }

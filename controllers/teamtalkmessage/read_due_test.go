@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// TestDueReads: messages are woken at the times that were set last, and no later than those that are the latest.
 func TestDueReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var woken []string
@@ -24,7 +25,9 @@ func TestDueReads(t *testing.T) {
 		d.set(types.NamespacedName{Name: "decided"}, 0)
 		d.set(types.NamespacedName{Name: "second"}, time.Minute)
 		d.set(types.NamespacedName{Name: "second"}, 2*time.Hour)
-		d.set(types.NamespacedName{Name: "first"}, time.Hour)
+		d.setAtLatest(types.NamespacedName{Name: "first"}, 90*time.Minute)
+		d.setAtLatest(types.NamespacedName{Name: "first"}, time.Hour)
+		d.setAtLatest(types.NamespacedName{Name: "second"}, 3*time.Hour)
 		for _, want := range [][]string{nil, {"first"}, {"first", "second"}, {"first", "second"}} {
 			synctest.Wait()
 			d.mu.Lock() // wake is called with it
@@ -32,7 +35,7 @@ func TestDueReads(t *testing.T) {
 				t.Errorf("woken are %q, want %q", woken, want)
 			}
 			d.mu.Unlock()
-			time.Sleep(time.Hour + dueInterval)
+			time.Sleep(time.Hour + dueInterval) // of the bubble
 		}
 		synctest.Wait()
 		d.mu.Lock()

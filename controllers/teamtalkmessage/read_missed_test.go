@@ -263,10 +263,12 @@ func TestReadIsNotLookedAtSoon(t *testing.T) {
 		change  func(*v1alpha1.TeamTalkMessage)
 		atLeast time.Duration
 		atMost  time.Duration
+		// wakesLater: a time is set for it after the first look.
+		wakesLater bool
 	}{
-		"due for long":         {due(time.Hour), readInterval / 2, readInterval},
-		"due before that time": {due(readInterval / 2), 0, readInterval / 2},
-		"being sent again":     {func(m *v1alpha1.TeamTalkMessage) { toRead(m); unfinish(m) }, readInterval / 2, readInterval},
+		"due for long":         {due(time.Hour), readInterval / 2, readInterval, true},
+		"due before that time": {due(readInterval / 2), 0, readInterval / 2, false},
+		"being sent again":     {func(m *v1alpha1.TeamTalkMessage) { toRead(m); unfinish(m) }, readInterval / 2, readInterval, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := finishedMessage(v1alpha1.StateRouted, recipients("RR"), tc.change)
@@ -277,6 +279,11 @@ func TestReadIsNotLookedAtSoon(t *testing.T) {
 				result, err := r.reconcileRead(t.Context(), req)
 				if err != nil || *reads != 1 {
 					t.Errorf("%v, %v; read %d times", result, err, *reads)
+				}
+				later := time.Until(r.readDue.at[req.NamespacedName])
+				if wakesLater := later > readInterval && later <= readRecheck; i == 0 &&
+					(wakesLater != tc.wakesLater || wakesLater == (result.RequeueAfter > 0)) {
+					t.Errorf("after the first look, woken in %v or %v", later, result.RequeueAfter)
 				}
 				if wait := result.RequeueAfter; i > 0 && (wait <= tc.atLeast || wait > tc.atMost) {
 					t.Errorf("looked at in %v", wait)

@@ -20,15 +20,15 @@ import (
 func TestRequeueHandler(t *testing.T) {
 	message := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "chat", Name: "m"}}
 	server := &v1alpha1.TeamTalkServer{}
-	for name, happen := range map[string]func(add handler.EventHandler, w workQueue){
-		"created": func(add handler.EventHandler, w workQueue) {
-			add.Create(t.Context(), event.CreateEvent{Object: server}, w)
+	for name, happen := range map[string]func(h handler.EventHandler, w workQueue){
+		"created": func(h handler.EventHandler, w workQueue) {
+			h.Create(t.Context(), event.CreateEvent{Object: server}, w)
 		},
-		"deleted": func(add handler.EventHandler, w workQueue) {
-			add.Delete(t.Context(), event.DeleteEvent{Object: server}, w)
+		"deleted": func(h handler.EventHandler, w workQueue) {
+			h.Delete(t.Context(), event.DeleteEvent{Object: server}, w)
 		},
-		"updated": func(add handler.EventHandler, w workQueue) {
-			add.Update(t.Context(), event.UpdateEvent{ObjectOld: server, ObjectNew: server.DeepCopy()}, w)
+		"updated": func(h handler.EventHandler, w workQueue) {
+			h.Update(t.Context(), event.UpdateEvent{ObjectOld: server, ObjectNew: server.DeepCopy()}, w)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
