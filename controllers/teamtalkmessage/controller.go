@@ -214,7 +214,7 @@ func (r *Reconciler) reconcileScope(
 		r.Engine.Queue.Delete(client.ObjectKeyFromObject(m), "", "")
 		return result, err
 	}
-	if err != nil || !out.keepsPlace {
+	if err != nil || !out.keepsPlace || r.refused.wait(m.UID) > 0 { // a refused status is retried after minutes
 		r.Engine.Queue.Done(m.UID)
 	} else {
 		r.Engine.Queue.Keep(m.UID)

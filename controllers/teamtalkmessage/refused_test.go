@@ -113,6 +113,28 @@ func TestStatusRefused(t *testing.T) {
 	}
 }
 
+// TestStatusRefusedWaitsAlone: younger messages do not wait for one whose status the API server refuses, although it is
+// to be recorded before anything is sent.
+func TestStatusRefusedWaitsAlone(t *testing.T) {
+	m := finishedMessage(v1alpha1.StateFailed, editText, unfinish)
+	r := newReconciler(t, m, 0)
+	r.Client = interceptor.NewClient(r.Client.(client.WithWatch), interceptor.Funcs{
+		SubResourceUpdate: func(context.Context, client.Client, string, client.Object, ...client.SubResourceUpdateOption) error {
+			return apierrors.NewForbidden(schema.GroupResource{}, "m", errors.New("denied by a policy"))
+		},
+	})
+	younger := queueMessage(m)
+	younger.Key.Name, younger.UID, younger.Order.Created = "younger", "younger", time.Now()
+	r.Engine.Queue.Add(queueMessage(m))
+	r.Engine.Queue.Add(younger)
+	if _, isWritten := look(t, r, m); isWritten || r.refused.wait(m.UID) == 0 {
+		t.Fatal("the status is not refused")
+	}
+	if !r.Engine.Queue.Admit(younger.UID, m.ServerKey(), 1) {
+		t.Error("a younger message waits for it")
+	}
+}
+
 // TestStatusRefusedInDrain: a drain has a refused status tried once more, without waiting for its backoff.
 func TestStatusRefusedInDrain(t *testing.T) {
 	m := expired()
