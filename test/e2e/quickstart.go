@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,8 +26,9 @@ const (
 	quickStartFiles = "config/samples/quick-start"
 	// quickSystem and quickChat are the namespaces of the page.
 	quickSystem, quickChat = "teamtalk-system", "chat"
-	// quickAddress is where the page's TeamTalk is in the node, which has no DNS.
-	quickAddress = "10.96.0.68"
+	// quickAddress is where the page's TeamTalk is in the node, which has no DNS. The API server gives it to no other
+	// Service by itself.
+	quickAddress = "10.96.0.10"
 )
 
 // quickSections are those of the page that a node can follow. The others make the cluster with kind, open the inbox in
@@ -45,7 +48,10 @@ func (w *world) quickStart(ctx context.Context) (seen string) {
 		seen = w.quickStartSeen(ctx)
 	})
 	if runError != nil {
-		runError = errors.Join(runError, w.complaints(ctx, quickSystem))
+		runError = errors.Join(runError, w.complaints(ctx, quickSystem), w.complaints(ctx, quickChat))
+		if w.Keep {
+			framework.Must(runError)
+		}
 	}
 	framework.Must(errors.Join(runError, w.removeAll(context.WithoutCancel(ctx),
 		map[string]string{quickSystem: release}, []string{quickSystem, quickChat})))
@@ -106,6 +112,8 @@ func (w *world) run(ctx context.Context, dir, commands string) {
 	script := "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + commands
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = dir
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // the shell ends what it has started
+	cmd.WaitDelay = time.Minute
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "KUBECONFIG="+w.kubeconfig,
 		"HELM_CACHE_HOME="+dir, "HELM_CONFIG_HOME="+dir, "HELM_DATA_HOME="+dir)
 	log := framework.MustGet(os.Create(filepath.Join(w.Logs, "quick-start.log")))

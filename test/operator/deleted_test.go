@@ -33,10 +33,10 @@ func TestDeleted(t *testing.T) {
 	}
 }
 
-// awaitDeletionsSeen waits until the operator has heard of all messages that were deleted before.
+// awaitDeletionsSeen waits until the operator has heard of all unfinished messages that were deleted before.
 func (x *tenant) awaitDeletionsSeen() {
 	x.Helper()
-	// One watch reports these and a message that is created after them.
+	// One watch reports these and an unfinished message that is created after them.
 	probe := x.Declare("probe", "suspended", suspended)
 	x.AwaitMessage(probe, "suspended", readyFor(metav1.ConditionTrue, v1alpha1.ReasonSuspended))
 }

@@ -263,7 +263,8 @@ func TestEscalationIsDeleted(t *testing.T) {
 func (x *tenant) checkNothingAfterDeletion(m *v1alpha1.TeamTalkMessage) {
 	x.Helper()
 	x.deleteAtOnce(m)
-	x.awaitDeletionsSeen()
+	logged := fmt.Sprintf("message deleted while it was sent\t{\"message\": \"%s/", x.Namespace)
+	x.Eventually("the operator has dropped it", func() bool { return strings.Contains(x.Cluster.Log.String(), logged) })
 	want := x.rowTexts()
 	x.TeamTalk.Faults().Clear()
 	x.Deliver("later", "later", toUsers(x.Bob)) // behind it
