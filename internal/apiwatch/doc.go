@@ -7,8 +7,8 @@
 // ConfigMap may have changed. Collection.Run watches many objects and keeps none of them in memory. Namespaces holds a
 // value, such as a watch, for each namespace in use.
 //
-// A Collection calls a CollectionHandler. Its Begin returns the version at which the watch starts: from Version, which
-// reads no objects, or from Read, which passes all objects page by page. When the watch cannot continue, Begin is
-// called again, and must find the missed changes. A Begin may start a long Read in a goroutine after Version: the watch
-// reports changes during the Read. Objects may then be reported twice.
+// A Collection calls a CollectionHandler. Its Begin returns the version at which the watch starts. It comes from
+// Version, which reads no objects, or from Read, which passes all objects page by page. When the watch cannot
+// continue, Begin is called again, and must find the missed changes. A Begin may start a long Read in a goroutine
+// after Version: the watch reports changes during the Read. Objects may then be reported twice.
 package apiwatch

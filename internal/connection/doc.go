@@ -26,7 +26,7 @@
 //
 // # Trade-offs
 //
-// Each TeamTalkServer has its own connections, even if several name the same TeamTalk: tenants cannot affect each
+// Each TeamTalkServer has its own connections, even if several name the same TeamTalk. So tenants cannot affect each
 // other's connections, at the cost of more of them. No lock is held during a request, so a replaced session may still
 // be used. Its requests fail with dbproxy.ErrNotSent and are retried on the new one.
 package connection

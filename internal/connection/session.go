@@ -65,9 +65,9 @@ type Session struct {
 	refusals Refusals
 }
 
-// answerRate and relayRate limit the bytes per second that are read from all db_proxies and all routers of a session,
-// so that a flooding peer does not occupy a core. A db_proxy stores 1,500 messages per second of less than 5 KiB each,
-// and a router relays all of them.
+// answerRate and relayRate limit the bytes per second that a session reads from all its db_proxies and routers. So a
+// flooding peer does not occupy a core. A db_proxy stores 1,500 messages per second of less than 5 KiB each, and a
+// router relays all of them.
 const (
 	answerRate = 64 << 20
 	relayRate  = 16 << 20

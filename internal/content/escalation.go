@@ -20,8 +20,8 @@ var units = []unit{
 	{24 * time.Hour, "day", "天"}, {time.Hour, "hour", "小时"}, {time.Minute, "minute", "分钟"}, {time.Second, "second", "秒"},
 }
 
-// FirstLine returns the first line of a text that is escalated: it was delivered and not read within a time, or did not
-// reach all who must read it. It may be stored for them nevertheless.
+// FirstLine returns the first line of a text that is escalated. The text was delivered and not read within a time, or
+// did not reach all who must read it. It may be stored for them nevertheless.
 func FirstLine(l v1alpha1.Language, delivered bool, within time.Duration) string {
 	isChinese := l == v1alpha1.LanguageChinese
 	switch {

@@ -104,7 +104,7 @@ func isStored(p recipientState, _ environment) bool {
 	return p.State == v1alpha1.StateStored || p.State == v1alpha1.StateAcknowledged
 }
 
-// needsDirectoryInDoubt reports whether a doubt needs the directory: the store shows no rows if nothing can be sent,
+// needsDirectoryInDoubt reports whether a doubt needs the directory. The store shows no rows if nothing can be sent,
 // and the directory tells whether that is so. It is no evidence about messages of other resources, so a search for a
 // key must have been answered before.
 func needsDirectoryInDoubt(p recipientState, env environment) bool {

@@ -10,8 +10,8 @@ import (
 )
 
 // TrackReconcile is called before a reconciliation, and end after it. A drain waits for it. ok is false for messages
-// that a draining engine does not know. After the drain has stopped waiting for records, it is false for all messages:
-// nothing may be recorded after the mark on the Lease is written.
+// that a draining engine does not know. After the drain has stopped waiting for records, it is false for all
+// messages. Nothing may be recorded after the mark on the Lease is written.
 func (e *Engine) TrackReconcile(uid types.UID) (end func(), ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

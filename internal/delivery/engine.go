@@ -70,8 +70,8 @@ type Engine struct {
 	poke chan struct{}
 }
 
-// NewEngine returns an engine. It calls notify, which must not block, for a task with progress to record, for one
-// that has stopped, and for a message that the Queue wakes.
+// NewEngine returns an engine. It calls notify for a task with progress to record, for one that has stopped, and for
+// a message that the Queue wakes. notify must not block.
 func NewEngine(notify func(types.NamespacedName)) *Engine {
 	e := &Engine{
 		notify: notify, poke: make(chan struct{}, 1), keyedAttempts: newKeyedAttempts(),

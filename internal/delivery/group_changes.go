@@ -13,8 +13,8 @@ import (
 const GroupHold = 30 * time.Second
 
 // GroupChanges holds the groups whose members are being changed. A message to one of them waits for the end of the
-// change, at most for GroupHold, so that it is sent to the new members. The time counts from the first message that
-// could be sent: an outage, without changes and messages, does not consume it. The zero value is ready to use.
+// change, for GroupHold at most. So it is sent to the new members. The time counts from the first message that could
+// be sent: an outage, without changes and messages, does not consume it. The zero value is ready to use.
 type GroupChanges struct {
 	mu      sync.Mutex
 	changes map[types.UID]groupKey

@@ -59,11 +59,11 @@ type DeliveryID struct {
 	Recipient v1alpha1.Recipient
 }
 
-// Token returns the first 64 bits of SHA-256 over the id's canonical encoding: the fields
-// "teamtalk.io/delivery/v1", the identity, revision, segment, sender, recipient type and recipient id, numbers in
-// decimal, each preceded by its length in bytes as u32 big-endian. The identity is "uid" and the UID; or "key", the
-// namespace and the key; or "name", the namespace, the name and the 32 bytes of the text's digest. That of an
-// escalation is "escalation", and then the same.
+// Token returns the first 64 bits of SHA-256 over the id's canonical encoding. Its fields are
+// "teamtalk.io/delivery/v1", the identity, revision, segment, sender, recipient type and recipient id. Numbers are in
+// decimal. Each field is preceded by its length in bytes as u32 big-endian. The identity is "uid" and the UID, or
+// "key", the namespace and the key. For a message that is identified by its name, it is "name", the namespace, the
+// name and the 32 bytes of the text's digest. That of an escalation is "escalation", and then the same.
 func (d DeliveryID) Token() cipher.Token {
 	fields := []string{tokenVersion}
 	if d.Role != RoleRecipient {

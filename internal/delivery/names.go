@@ -107,9 +107,9 @@ func (e *Engine) ForgetNames(by NameRequester) {
 	delete(e.names.needs, by)
 }
 
-// resultOf returns the result of the latest answer for a name. A name is absent if two answers that are the replica lag
-// apart lack it, and it was searched for among the users who have left. The user may have been added just before the
-// resource.
+// resultOf returns the result of the latest answer for a name. A name is absent if two answers that are the replica
+// lag apart lack it. Before that, it must have been searched for among the users who have left. The user may have
+// been added just before the resource.
 func (v *nameView) resultOf(name v1alpha1.Recipient, needs *nameNeeds, lag time.Duration) NameResult {
 	ids := v.latest.find(name.Name)
 	if len(ids) > 0 {

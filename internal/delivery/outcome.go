@@ -255,10 +255,10 @@ func (p recipientState) givesUp(found SearchResult, env environment) bool {
 	return timeIsOver && p.asked >= minAsked
 }
 
-// nextSearch returns when to search again after a search that proved nothing. One search is due at the first moment at
-// which absence can be proved. Until then a search only helps if it finds the message: a slow one is not repeated soon,
-// nor if the next one could still be in flight at that moment. After it, a failed search is repeated soon, even after
-// many failures: the message, and those behind it, wait for it.
+// nextSearch returns when to search again after a search that proved nothing. One search is due at the first moment
+// at which absence can be proved. Until then a search only helps if it finds the message. So a slow search is not
+// repeated soon. No search begins that could still be in flight at that moment. After it, a failed search is repeated
+// soon, even after many failures: the message, and those behind it, wait for it.
 func (p recipientState) nextSearch(proof time.Time, env environment) time.Time {
 	backoff := askBackoff
 	if env.now.Before(p.lastAttempt) { // an earlier operator's

@@ -79,8 +79,8 @@ func (e *Engine) noteRecorded(r RecordedRow) {
 	e.known.noteRecorded(c, s, knownRow{r.ID, uint32(r.By.Unix())})
 }
 
-// needsRecorded reports whether the rows do not prove that the store's replica is running, because this process has not
-// seen rows from after the attempt, or from before it.
+// needsRecorded reports whether the rows do not prove that the store's replica is running. That is so if this process
+// has not seen rows from after the attempt, or from before it.
 func (q *question) needsRecorded() bool { return q.to.fromPriorTerm || q.to.takenOver }
 
 // findRecorded looks for the row that a finished message has recorded, if the search needs it. It returns why it

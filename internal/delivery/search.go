@@ -123,7 +123,7 @@ func (q *question) scan(ctx context.Context, reader dbproxy.Session) (conversati
 // isKeyConflict reports whether row is of another resource with the same key: its text is neither the current nor the
 // recorded one. A UID is of one resource only, and the token of a name tells its texts apart. A revision may have
 // been sent before with another text, if a backup has brought an older status back. The first line of an escalation
-// depends on the readPolicy of the resource that was first, and so does what is in each of several segments.
+// depends on the readPolicy of the resource that was first. So does what is in each of several segments.
 func (t Task) isKeyConflict(p recipientState, row *wire.MsgInfo) bool {
 	if t.Identity.Role == RoleEscalation {
 		isComparable := len(t.Payload.Data) > 0 && t.Payload.segmentCount() == 1

@@ -98,8 +98,8 @@ func (c *Claims) Claim(ctx context.Context, server *v1alpha1.TeamTalkServer) (*R
 	if err := c.terms.reader.Get(ctx, key, live); err != nil {
 		return nil, fmt.Errorf("read TeamTalkServer %s: %w", key, err)
 	}
-	// The server is read before the Lease: a process that acquires that Lease in between also writes the claim, so one of
-	// the two gets a conflict.
+	// The server is read before the Lease. A process that acquires that Lease in between also writes the claim, so
+	// one of the two gets a conflict.
 	takeover, refusal, err := c.mayClaim(ctx, live)
 	if refusal != nil || err != nil {
 		if refusal != nil && refusal.Reason != "" {
@@ -162,8 +162,8 @@ func (c *Claims) mayClaim(ctx context.Context, live *v1alpha1.TeamTalkServer) (
 	}
 }
 
-// awaitEnd refuses a server of another operator until that has certainly stopped sending: it has released its Lease, or
-// the Lease has been absent or unchanged for TakeoverAfter.
+// awaitEnd refuses a server of another operator until that operator has certainly stopped sending. That is so if it
+// has released its Lease, or if the Lease has been absent or unchanged for TakeoverAfter.
 func (c *Claims) awaitEnd(ctx context.Context, server types.NamespacedName, by v1alpha1.ManagedBy) (
 	*Refusal, error,
 ) {
@@ -290,8 +290,8 @@ func (c *Claims) Contested(server types.NamespacedName) bool {
 	return seen
 }
 
-// TermOf returns the term for the messages of a server: that of a takeover from an operator with another Lease, or own,
-// that of this process. claimed is false if this process may not send through the server.
+// TermOf returns the term for the messages of a server. It is that of a takeover from an operator with another Lease,
+// or own, that of this process. claimed is false if this process may not send through the server.
 func (c *Claims) TermOf(server types.NamespacedName, own Term) (term Term, claimed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

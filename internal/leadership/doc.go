@@ -25,10 +25,10 @@
 //
 // # Implementation
 //
-// The gate closes when the Lease was not renewed for RenewDeadline by one of two clocks. CLOCK_BOOTTIME advances while
-// the process or the machine is suspended. CLOCK_REALTIME shows that a hypervisor has paused the machine. A process
-// acquires the Lease once: after it has lost it, or has not renewed it in time, the lock refuses every write until the
-// elector ends the process.
+// The gate closes when the Lease was not renewed for RenewDeadline by one of two clocks. CLOCK_BOOTTIME advances
+// while the process or the machine is suspended. CLOCK_REALTIME shows that a hypervisor has paused the machine. A
+// process acquires the Lease once. After the process has lost the Lease, or has not renewed it in time, the lock
+// refuses every write until the elector ends the process.
 //
 // The annotations are only changed on the version of the Lease that was read, with this process as its holder. They
 // contain the resourceVersion of the TeamTalkMessages that holds everything that was recorded. Where more messages are
@@ -36,8 +36,8 @@
 //
 // # Trade-offs
 //
-// A leader that was not drained costs its successor a search of the store, but no message is lost
-// or sent twice. A gate that closes early delays messages; one that closes late could send twice, so
-// the time is counted from before the write of the Lease. A wall clock that is set forward by more than LeaseDuration
-// ends the leader, as it cannot be told from a pause.
+// A leader that was not drained costs its successor a search of the store, but no message is lost or sent twice. A
+// gate that closes early delays messages. One that closes late could send twice. So the time is counted from before
+// the write of the Lease. A wall clock that is set forward by more than LeaseDuration ends the leader, as it cannot
+// be told from a pause.
 package leadership

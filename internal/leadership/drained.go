@@ -36,9 +36,10 @@ const listChunk = 500
 // ErrPriorTerm reports that a message of an earlier leader may not be recorded.
 var ErrPriorTerm = errors.New("not everything that an earlier leader may have sent is recorded")
 
-// MarkDrained marks the Lease as drained, except for two kinds of messages: those that this process could not record,
-// given as their namespaces by UID, and those that an earlier leader may have sent and whose status does not show it.
-// The process must not send anything afterwards. It returns ErrPriorTerm while an earlier leader may still be sending.
+// MarkDrained marks the Lease as drained, except for two kinds of messages. This process could not record the first
+// kind, given as namespaces by UID. An earlier leader may have sent the second kind, and their status does not show
+// it. The process must not send anything afterwards. It returns ErrPriorTerm while an earlier leader may still be
+// sending.
 func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded map[types.UID]string) error {
 	select {
 	case <-t.begun:
@@ -78,8 +79,8 @@ func (t *TermTracker) MarkDrained(ctx context.Context, unrecorded map[types.UID]
 	})
 }
 
-// doubt is a term that did not begin clean or has unrecorded messages, and the server that it is about; if that is
-// empty, all servers.
+// doubt is a term that did not begin clean or has unrecorded messages, and the server that it is about. If the server
+// is empty, it is about all servers.
 type doubt struct {
 	Term
 	server types.NamespacedName
@@ -97,8 +98,8 @@ func (t *TermTracker) isEarly(doubts []doubt) bool {
 	return slices.ContainsFunc(doubts, func(d doubt) bool { return !d.Clean && time.Since(d.Local) < t.sendTimeout })
 }
 
-// doubts returns the term of this process and the takeovers of servers in which an earlier leader may have sent
-// messages that it has not recorded.
+// doubts returns the term of this process and the takeovers of servers, if an earlier leader may have sent messages
+// in them that it has not recorded.
 func (t *TermTracker) doubts() (doubts []doubt) {
 	if !t.term.Clean || !t.term.Unrecorded.isEmpty() {
 		doubts = append(doubts, doubt{Term: t.term})

@@ -129,8 +129,8 @@ func (t *TermTracker) tryBegin(ctx context.Context) (Term, error) {
 	return term, nil
 }
 
-// fresh reports whether no operator has led before: the Lease is new, and no server has an older status, which
-// each operator writes before it sends. The status distinguishes a new Lease from one that a user has deleted.
+// fresh reports whether no operator has led before: the Lease is new, and no server has an older status. Each
+// operator writes that status before it sends. The status distinguishes a new Lease from one that a user has deleted.
 func (t *TermTracker) fresh(ctx context.Context, lease *coordinationv1.Lease) (bool, error) {
 	if n := lease.Spec.LeaseTransitions; n != nil && *n > 0 {
 		return false, nil

@@ -43,8 +43,8 @@ func (u Unrecorded) Has(m *v1alpha1.TeamTalkMessage) bool {
 
 func (u Unrecorded) isEmpty() bool { return len(u.UIDs)+len(u.Namespaces) == 0 }
 
-// limitUnrecorded names messages, given as their namespaces by UID. If they are too many, the namespaces with the most
-// of them count as a whole, so that the messages of one namespace do not affect those of another.
+// limitUnrecorded names messages, given as their namespaces by UID. If there are too many, the namespaces with the
+// most of them count as a whole. So the messages of one namespace do not affect those of another.
 func limitUnrecorded(messages map[types.UID]string) (Unrecorded, error) {
 	counts := map[string]int{}
 	for _, namespace := range messages {

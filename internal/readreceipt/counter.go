@@ -103,8 +103,8 @@ const (
 	proofUnread
 )
 
-// prove is for a receipt that is due. It compares the earlier counter of a chat with the id of its latest message: the
-// counter counts the last messages to the user, and the ids after the message are at least as many as the messages
+// prove is for a receipt that is due. It compares the earlier counter of a chat with the id of its latest message.
+// The counter counts the last messages to the user. There are at least as many ids after the message as messages
 // after it. The latest id comes from a replica. So it is asked for later than the counter, by the replica lag.
 func (r *receipt) prove(c Counter, l Listening) proof {
 	switch {

@@ -15,7 +15,7 @@ import (
 // lag is how far a replica may be behind.
 const lag = 5 * time.Second
 
-// asks has the counter of a user's chat be asked for.
+// asks reports an answered counter of a user's chat to the tracker.
 func (h *harness) asks(user, count, latest uint32, l Listening) {
 	h.NoteCounter(chat, Chat{user, sender}, Counter{time.Now(), count, latest}, l)
 }
@@ -123,10 +123,10 @@ func TestCounters(t *testing.T) {
 	}
 }
 
-// fails has the counters of a user not be answered.
+// fails reports a request for a user's counters that was not answered.
 func (h *harness) fails(user uint32) { h.NoteUnanswered(chat, []Chat{{user, sender}}, time.Now()) }
 
-// drops has a notify be dropped, and the queue be empty after it.
+// drops reports a discarded notify, sends another one, and waits until the queue is empty.
 func (h *harness) drops(server types.NamespacedName) {
 	h.drop(server)
 	h.reads(9, 9, 9)

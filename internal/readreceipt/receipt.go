@@ -45,8 +45,8 @@ type receipt struct {
 	// routing is when the step began in which a router took the last segment; zero: none has. Earlier notifies prove
 	// nothing: an id can be that of an earlier message.
 	routing time.Time
-	// heardSince is since when no notify about it was missed, as long as no connection to a router has ended; zero: it
-	// may have been read before.
+	// heardSince is since when no notify about it was missed, as long as no connection to a router has ended. If it
+	// is zero, the message may have been read before.
 	heardSince time.Time
 	// seen is who has read it; nil: nobody.
 	seen *readers

@@ -20,17 +20,17 @@ const (
 	maxShift = 3 * time.Hour
 )
 
-// parser reads the expressions of CronJobs: five fields, of which day of month and day of week are alternatives if both
-// are restricted, or a macro such as @daily.
+// parser reads the expressions of CronJobs: five fields, or a macro such as @daily. If day of month and day of week
+// are both restricted, they are alternatives.
 var parser = cron.MustNewParser(
 	cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom).
 	WithMaxSearchYears(searchYears)
 
 // Schedule is a cron schedule in a time zone. Its ticks are whole minutes.
 //
-// Where a clock is set forward, ticks in the skipped time are due at once when it is over, as one. Where a clock is set
-// back, a time that comes twice has one tick, the first time. A schedule whose minute or hour begins with * follows the
-// elapsed time instead: it has no ticks in skipped time, and ticks in both passes of repeated time.
+// Where a clock is set forward, ticks in the skipped time are due at once when it is over, as one. Where a clock is
+// set back, a time that comes twice has one tick, the first time. A schedule whose minute or hour begins with *
+// follows the elapsed time instead. It has no ticks in skipped time, and ticks in both passes of repeated time.
 type Schedule struct {
 	// clock finds times of a clock that is never changed, in UTC.
 	clock   *cron.SpecSchedule

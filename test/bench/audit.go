@@ -22,8 +22,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// auditPolicy logs the requests of the operator, which are counted, and of the bare client, which costs the
-// same.
+// auditPolicy logs the requests of the operator, which are counted. It also logs those of the bare client, so that
+// the log costs both the same.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived, ResponseStarted]
@@ -71,7 +71,7 @@ func (q request) statusWrite() bool {
 		slices.Contains([]string{"patch", "update"}, q.Verb)
 }
 
-// String names the kind of request, to be counted by.
+// String names the kind of request, for counting.
 func (q request) String() string {
 	what := q.ObjectRef.Resource
 	if q.ObjectRef.Subresource != "" {
@@ -138,8 +138,8 @@ func (w *world) use(ctx context.Context, delivered []string, f func()) (u usage)
 	return u
 }
 
-// loggedStatus waits until the log shows a status write for each message that was
-// delivered: a request is logged after its answer, perhaps after its effect in a watch.
+// loggedStatus waits until the log shows a status write for each message that was delivered. A request is logged
+// after its answer, perhaps after its effect in a watch.
 func (w *world) loggedStatus(ctx context.Context, from int64, names ...string) {
 	until(ctx, "the log shows every message's status write", func(context.Context) bool {
 		logged := sets.New[string]()

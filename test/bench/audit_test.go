@@ -17,8 +17,8 @@ const auditLines = `{"verb":"patch","user":{"username":"teamtalk-operator"},"req
 {"verb":"get","user":{"username":"teamtalk-operator"},"requestURI":"/readyz?verbose","responseStatus":{"code":200}}
 {"verb":"create","user":{"username":"teamtalk-op`
 
-// TestReadAudit checks which requests are counted: all of the operator's except watches, including refused ones, on
-// complete lines.
+// TestReadAudit checks which requests are counted: all requests of the operator except watches, including refused
+// ones, on complete lines.
 func TestReadAudit(t *testing.T) {
 	requests := readAudit(strings.NewReader(auditLines))
 	writes := 0
@@ -39,7 +39,7 @@ func TestReadAudit(t *testing.T) {
 	}
 }
 
-// TestAuditLogEnd holds that a position is between lines, whatever is being written.
+// TestAuditLogEnd checks that a position is between lines, whatever is being written.
 func TestAuditLogEnd(t *testing.T) {
 	whole := auditLines[:strings.LastIndexByte(auditLines, '\n')+1]
 	for name, test := range map[string]struct {

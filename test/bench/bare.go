@@ -29,7 +29,7 @@ type bare struct {
 	tokens   atomic.Uint64
 }
 
-// dialBare connects a bare client, which ends with the world.
+// dialBare connects a bare client. It is closed when the bench ends.
 func (w *world) dialBare(ctx context.Context) *bare {
 	spec := w.server.Spec.DBProxy
 	b := &bare{key: framework.MustGet(cipher.New(w.o.key)), sender: w.o.sender, inFlight: int(spec.MaxInFlight)}
@@ -110,8 +110,8 @@ func (b *bare) conversation(user uint32) dbproxy.Session {
 	return dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: b.sender, ID: user}
 }
 
-// verify fails unless each user's newest rows, as many as are given, show each of the
-// texts exactly once: a figure counts only if what the statuses say is true.
+// verify fails unless each user's newest rows show each of the texts exactly once. A figure counts only if the
+// statuses are true.
 func (b *bare) verify(ctx context.Context, users []uint32, rows uint32, texts func(user int) []string) {
 	framework.Must(framework.Parallel(ctx, b.inFlight, len(users), func(ctx context.Context, i int) {
 		count := b.textsTo(ctx, users[i], rows)

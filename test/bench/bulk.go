@@ -12,7 +12,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// bulkUsers is how many users one message goes to, the most that it may.
+// bulkUsers is how many users one message goes to. It is the limit of the API.
 const bulkUsers = 1000
 
 // bulk compares one message to many users with a bare client that sends the same text to
@@ -39,7 +39,7 @@ var bulkColumns = []column{
 	{"bulk_ratio", 3}, {"bulk_per_s", 0}, {"bulk_bare_per_s", 0}, {"bulk_status_ms", 0}, {"bulk_cpu_ms", 0},
 }
 
-// bulkText is as long on either side.
+// bulkText has the same length on both sides.
 func bulkText(side string, round int) string {
 	return fmt.Sprintf("Code freeze %d starts on Monday at nine (%s)", round, side)
 }
@@ -61,8 +61,8 @@ func (w *world) bulkOnce(ctx context.Context, s sample, users []uint32, round in
 	w.bare.verify(ctx, users, 16, func(int) []string { return []string{text} })
 }
 
-// recordBulk returns what Kubernetes alone takes for one message to all users: the create request, one status
-// write by the bare client, the watch event. It is the median of the rounds.
+// recordBulk returns the time of Kubernetes alone for one message to all users: the create request, one status write
+// by the bare client, the watch event. It is the median of the rounds.
 func (w *world) recordBulk(ctx context.Context, users []uint32) time.Duration {
 	pattern := message(namespace, "bulk-0", "")
 	framework.Must(w.admin.Get(ctx, client.ObjectKeyFromObject(pattern), pattern))

@@ -15,23 +15,24 @@ import (
 )
 
 const (
-	// failoverRounds at most: each waits for a Lease to expire and for doubts to settle.
+	// failoverRounds bounds the rounds. Each waits for a Lease to expire and for doubts to settle.
 	failoverRounds = 3
-	// failoverBurst messages are created as fast as possible, until failoverSeen of them have finished and the
-	// leader ends.
+	// failoverBurst messages are created as fast as possible. When failoverSeen of them have finished, the leader
+	// ends.
 	failoverBurst, failoverSeen = 500, 50
 	// failoverPace is how often another message is created after that.
 	failoverPace = 20 * time.Millisecond
 )
 
-// takeover is what became of messages when the leader ended.
+// takeover is the outcome of the messages when the leader ended.
 type takeover struct {
-	// Until the standby's term began, a later message was delivered, and all earlier ones had finished.
+	// These are the times until the standby's term began, until a later message was delivered, and until all earlier
+	// ones had finished.
 	term, next, settled time.Duration
-	// found is settled of those alone that the store had when the leader was killed.
+	// found is like settled, only for the messages that the store had when the leader was killed.
 	found                time.Duration
 	inFlight, foundCount int
-	// undelivered ended some other way, such as in doubt for good.
+	// undelivered messages finished in another way, such as in doubt.
 	undelivered int
 }
 
@@ -53,7 +54,7 @@ func handover(ctx context.Context, w *world, r *report) {
 	r.addDurations("handover_recovery_s", takeovers, func(k takeover) time.Duration { return k.settled })
 }
 
-// addDurations reports the median over the takeovers; not a number if there are none.
+// addDurations reports the median over the takeovers. It reports NaN if there are none.
 func (r *report) addDurations(name string, takeovers []takeover, of func(takeover) time.Duration) {
 	var seconds []float64
 	for _, k := range takeovers {
@@ -62,7 +63,7 @@ func (r *report) addDurations(name string, takeovers []takeover, of func(takeove
 	r.add(name, median(seconds), 2)
 }
 
-// takeovers ends a leader once a round. It fails if a message is not delivered.
+// takeovers ends a leader once in each round. It fails if a message is not delivered.
 func (w *world) takeovers(ctx context.Context, prefix string, end func(*operator)) (all []takeover) {
 	undelivered := 0
 	for round := range min(w.o.rounds, failoverRounds) {
@@ -80,7 +81,7 @@ func (w *world) takeovers(ctx context.Context, prefix string, end func(*operator
 	return all
 }
 
-// takeover ends a leader under load, with a standby ready, which leads then.
+// takeover ends a leader under load while a standby is ready, which then leads.
 func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)) takeover {
 	t := w.tracker
 	leader := w.pair(ctx, prefix)
@@ -94,7 +95,7 @@ func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)
 	at := time.Now()
 	end(leader)
 	framework.Must(before.stop())
-	// A leader that was killed stores nothing more. One that is shut down does, so that the figure is of no use.
+	// A killed leader stores nothing more. One that is shut down does, so the figure has no meaning there.
 	stored := w.bare.stored(ctx, before.batch)
 	first, after := w.createUntilDelivered(ctx, prefix+"-after")
 	k := takeover{term: term(ctx, w.operator).Sub(at), next: first.Sub(at)}
@@ -112,7 +113,7 @@ func (w *world) takeover(ctx context.Context, prefix string, end func(*operator)
 	return k
 }
 
-// pair returns the leader after a standby, which is the world's operator then, has become ready.
+// pair returns the leader after a standby has become ready. The standby is the operator of the world then.
 func (w *world) pair(ctx context.Context, prefix string) (leader *operator) {
 	w.lead(ctx)
 	w.deliverOne(ctx, prefix+"-warm")
@@ -123,7 +124,7 @@ func (w *world) pair(ctx context.Context, prefix string) (leader *operator) {
 	return leader
 }
 
-// settle waits for those in flight at a moment: created before it, and not seen finished by then.
+// settle waits for the messages in flight at a moment: created before it, and not seen finished by then.
 func (k *takeover) settle(
 	ctx context.Context, t *tracker, created map[string]time.Time, stored sets.Set[string], at time.Time,
 ) {
@@ -146,15 +147,15 @@ func (k *takeover) settle(
 	}
 }
 
-// burst is messages that are being created as fast as can be.
+// burst is a batch of messages that are created as fast as possible.
 type burst struct {
 	batch batch
 	stop  func() error
-	// created is when the API server acknowledged which. It is complete once stop has returned.
+	// created is when the API server acknowledged each message. It is complete once stop has returned.
 	created map[string]time.Time
 }
 
-// burst begins to create a batch. Stopping it returns what went wrong.
+// burst begins to create a batch. Its stop returns the error.
 func (w *world) burst(ctx context.Context, b batch) *burst {
 	s := &burst{batch: b, created: map[string]time.Time{}}
 	var mu sync.Mutex
@@ -181,7 +182,7 @@ func (w *world) burst(ctx context.Context, b batch) *burst {
 	return s
 }
 
-// textsOf returns what the i-th user gets of those that were created.
+// textsOf returns the texts of the created messages to the i-th user.
 func (s *burst) textsOf(user int) []string {
 	var texts []string
 	for i := user; i < s.batch.n; i += len(s.batch.users) {
@@ -192,7 +193,8 @@ func (s *burst) textsOf(user int) []string {
 	return texts
 }
 
-// createUntilDelivered creates messages at an even pace, and returns when the first was delivered, and all.
+// createUntilDelivered creates messages at an even pace. It returns when the first one was delivered, and when all
+// were.
 func (w *world) createUntilDelivered(ctx context.Context, prefix string) (time.Time, batch) {
 	b := batch{namespace: namespace, prefix: prefix, users: w.o.users}
 	pace := time.NewTicker(failoverPace)

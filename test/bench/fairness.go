@@ -16,22 +16,23 @@ import (
 )
 
 const (
-	// fairnessBulk messages to bulkUsers each are what one tenant sends, from a namespace of its own.
+	// fairnessBulk is how many messages to bulkUsers one tenant sends, from its own namespace.
 	fairnessBulk, fairnessNamespace = 10, "fairness"
-	// fairnessSamples is how many messages of the other tenant are timed in a round, and fairnessLeast how many must be
-	// while the bulk is sent.
+	// fairnessSamples is how many messages of the other tenant are timed in a round. At least fairnessLeast of them
+	// must be timed while the bulk is sent.
 	fairnessSamples, fairnessLeast = 100, 30
 	// fairnessRounds bounds the rounds: each takes about 45 s.
 	fairnessRounds = 3
 	// fairnessRate is the rateLimit of a second measurement: a quarter of the rate of a stock db_proxy.
 	fairnessRate = 300
-	// fairnessPoll is how often the bulk is looked at. Each look costs the API server about as much as a message does.
+	// fairnessPoll is how often the bulk is read. Each read costs the API server about as much as a message.
 	fairnessPoll = time.Second
 )
 
-// fairness measures how long single messages of one tenant take while another one sends to thousands through the same
-// server, over how long they take alone. It is measured without a rateLimit, and with one. The percentiles are of the
-// messages of all rounds: of 100, one that meets a garbage collection of the API server would decide.
+// fairness measures how long single messages of one tenant take while another tenant sends to thousands through the
+// same server. It divides by how long they take alone. It is measured without a rateLimit, and with one. The
+// percentiles are over the messages of all rounds. Of 100 messages, one during a garbage collection of the API server
+// would decide.
 func fairness(ctx context.Context, w *world, r *report) {
 	framework.Must(framework.CreateNamespace(ctx, w.admin, operatorUser, fairnessNamespace))
 	before := w.server.Spec.DeepCopy()
@@ -67,7 +68,7 @@ func fairness(ctx context.Context, w *world, r *report) {
 	}
 }
 
-// fairnessSender speaks in the single messages: in conversations of their own, which the bulk has nothing in.
+// fairnessSender sends the single messages, so that their conversations have no message of the bulk.
 func (w *world) fairnessSender() uint32 { return w.o.users[bulkUsers-1] }
 
 // editServer changes the server, and waits until its controller has seen that.
@@ -95,8 +96,8 @@ func (w *world) deliverSingles(ctx context.Context, prefix string, more func() b
 	return took
 }
 
-// sendBulk creates the messages of the tenant with much to send, and returns once some of it is stored. sending reports
-// whether messages are left, until stop is called.
+// sendBulk creates the messages of the bulk, and returns once some of them are stored. sending reports whether
+// messages are left, until stop is called.
 func (w *world) sendBulk(ctx context.Context, name string) (sending func() bool, stop func()) {
 	for n := range fairnessBulk {
 		m := message(fairnessNamespace, fmt.Sprintf("bulk-%s-%d", name, n), "The office is closed", w.o.users[:bulkUsers]...)

@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	// copiers write to etcd at once, so many objects each time: etcd takes 128 operations in a transaction.
+	// copiers write to etcd at the same time, copiesPerWrite objects in a transaction. etcd permits 128 operations in
+	// one.
 	copiers, copiesPerWrite = 4, 100
 	// registry is where the API server keeps messages in etcd.
 	registry = "/registry/teamtalk.io/" + messages + "/"
@@ -33,8 +34,8 @@ type copies struct {
 	ttlSeconds *int32
 }
 
-// multiply copies a message of the namespace, with names, uids, texts and recipients of their own. What there is of
-// the same name is replaced. It writes to etcd, which is a hundred times faster than the API.
+// multiply copies a message of the namespace. Each copy has its own name, UID, text and recipient, and replaces an
+// object with its name. multiply writes to etcd, which is a hundred times faster than the API.
 func (w *world) multiply(ctx context.Context, pattern string, c copies) {
 	began := time.Now()
 	e := etcd{url: w.plane.EtcdURL()}

@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// directClients post at once in direct mode: twice as many as requests may be in flight at db_proxy. A message is also
-	// decoded, routed and answered, so that fewer clients would leave places at db_proxy empty, which the bare client
-	// does not.
+	// directClients post at once in direct mode. They are twice as many as requests may be in flight at db_proxy. A
+	// message is also decoded, routed and answered. So fewer clients would not keep db_proxy as busy as the bare
+	// client does.
 	directClients = 128
 	// recordClients post at once in record mode.
 	recordClients = 64
-	// gatewayMessages of a round, and gatewayAlone of the client that is alone.
+	// gatewayMessages is the number of messages of a round, and gatewayAlone that of the client that is alone.
 	gatewayMessages = 4000
 	gatewayAlone    = 500
 	// gatewayRecorded are the messages of a round in record mode: as many as stream has.
@@ -35,8 +35,8 @@ var gatewayColumns = []column{
 	{"gateway_unverified_cpu_ms", 3},
 }
 
-// gateway compares the gateway in direct mode with a bare client, in turns: with and without reading back. Each has 64
-// requests in flight at db_proxy. It also measures how long a single client waits.
+// gateway compares the gateway in direct mode with a bare client, in turns, with and without reading back. Each has
+// 64 requests in flight at db_proxy. It also measures how long a single client waits.
 func gateway(ctx context.Context, w *world, r *report) {
 	// An operator would have connections of its own, and nothing to do.
 	w.retire(ctx)
@@ -123,8 +123,8 @@ var recordColumns = []column{
 	{"gateway_record_p50_ms", 0}, {"gateway_record_p99_ms", 0},
 }
 
-// gatewayRecord compares the gateway in record mode, at 64 clients, with an operator that finds as many messages as
-// it can send waiting, in turns.
+// gatewayRecord compares the gateway in record mode, with 64 clients, with an operator that starts with a full queue.
+// They take turns.
 func gatewayRecord(ctx context.Context, w *world, r *report) {
 	w.lead(ctx)
 	g := w.startGateway(ctx, "record")

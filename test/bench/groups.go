@@ -32,13 +32,13 @@ const (
 	rareHang = 1e-12
 )
 
-// groupRace compares 300 messages to groups, beside messages to users, with and without a thread of db_proxy that
-// hangs: after a message to a group meets another one, one of 48 threads answers nothing any more.
+// groupRace measures 300 messages to groups, beside messages to users, with and without a thread of db_proxy that
+// hangs. When two messages to groups overlap, one of 48 threads stops answering.
 func groupRace(ctx context.Context, w *world, r *report) {
 	var ratios, plain, raced []float64
 	for round := range min(w.o.rounds, groupRounds) {
 		inTurn(round, func() {
-			// The fault makes each message take some time, so that it is there on both sides.
+			// The fault slows each message, so it is set on both sides.
 			plain = append(plain, w.groupsOnce(ctx, fmt.Sprintf("groups-plain-%d", round), rareHang).Seconds())
 		}, func() {
 			raced = append(raced, w.groupsOnce(ctx, fmt.Sprintf("groups-raced-%d", round), 1).Seconds())

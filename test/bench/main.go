@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures how fast the operator is, with real parts all round: a kube-apiserver and etcd, the
-// operator as a process with the rights of its role, and teamtalk-dev or a TeamTalk of the user's own. What can
-// be a ratio is one, of two sides that take turns in the same run, so that a slow machine does not matter.
-// docs/explanation/benchmarks.md says what each figure means.
+// Command bench measures how fast the operator is. Nothing is faked: it uses a kube-apiserver and etcd, the operator
+// as a process with the rights of its role, and teamtalk-dev or the user's own TeamTalk. Most figures are ratios of
+// two sides that take turns in the same run, so that a slow machine does not matter. docs/explanation/benchmarks.md
+// explains each figure.
 package main
 
 import (
@@ -19,22 +19,23 @@ import (
 
 func main() { framework.RunProgram("bench", run) }
 
-// figure is one theme of the bench. Its values are added to the report.
+// figure is one subject of the bench. Its values are added to the report.
 type figure struct {
 	name string
 	run  func(ctx context.Context, w *world, r *report)
 	// users and groups are how many of TeamTalk's it needs.
 	users, groups int
-	// leads: an operator leads when it begins. tracks: it waits for messages, which are deleted at its end.
+	// leads is set if an operator must lead when it begins. tracks is set if it waits for messages, which are deleted
+	// at its end.
 	leads, tracks bool
-	// alone: it needs a control plane of its own, because it leaves too much behind.
+	// alone is set if it needs its own control plane, because it leaves too much behind.
 	alone bool
 	small bool
-	// paced: teamtalk-dev is as slow as a stock db_proxy, see options.pace.
+	// paced is set if teamtalk-dev is as slow as a stock db_proxy, see options.pace.
 	paced bool
-	// latency is teamtalk-dev's in a figure that is not paced.
+	// latency is the delay of teamtalk-dev in a figure that is not paced.
 	latency time.Duration
-	// needsDev: only teamtalk-dev can do what it needs.
+	// needsDev is set if only teamtalk-dev has what it needs.
 	needsDev bool
 }
 

@@ -63,8 +63,8 @@ func (w *world) lease(ctx context.Context) *coordinationv1.Lease {
 	return lease
 }
 
-// nextTerm returns a function that waits for the term of another holder than now: it begins when the Lease has
-// a new holder and no drained mark, which a leader removes before it sends.
+// nextTerm returns a function that waits for the term of another holder. It begins when the Lease has a new holder
+// and no drained mark. A leader removes the mark before it sends.
 func (w *world) nextTerm(ctx context.Context) (await func(context.Context, *operator) time.Time) {
 	before := ptr.Deref(w.lease(ctx).Spec.HolderIdentity, "")
 	leases, err := w.admin.Watch(ctx, &coordinationv1.LeaseList{}, client.InNamespace(leaseNamespace))
@@ -105,7 +105,7 @@ func begins(lease *coordinationv1.Lease, before string) bool {
 }
 
 func (o *operator) ready(ctx context.Context) {
-	// A probe may wait until the caches have synced: a short one sees it at once.
+	// A probe may wait until the caches have synced, so its timeout is short.
 	c := http.Client{Timeout: 100 * time.Millisecond}
 	until(ctx, "the operator is ready", func(ctx context.Context) bool {
 		select {

@@ -13,28 +13,28 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// defaultRounds is the least of which a ratio's median is taken.
+// defaultRounds is the default number of rounds, the smallest for the median of a ratio.
 const defaultRounds = 5
 
 // stockPace makes teamtalk-dev as fast as a stock db_proxy on two cores: 1,190 messages/s at 64 in flight.
 const stockPace = 27 * time.Millisecond
 
-// options come from the environment: make passes what it is given on.
+// options come from the environment. make passes its variables on.
 type options struct {
 	figures []figure
 	rounds  int
-	// operator is a binary to be measured instead of the one that these sources make.
+	// operator is a binary to measure instead of the one built from these sources.
 	operator string
 	// pace is how long teamtalk-dev waits before each answer in the figures that are paced.
 	pace time.Duration
-	// own is a TeamTalk of the user's own; nil: teamtalk-dev is started.
+	// own is the user's own TeamTalk. If it is nil, teamtalk-dev is started.
 	own           *framework.OwnTeamTalk
 	sender        uint32
 	users, groups []uint32
 	key           []byte
 }
 
-// Who is in the teamtalk-dev that is started here.
+// The users and groups of the teamtalk-dev that the bench starts.
 const (
 	devSender    = 1
 	devFirstUser = 1001
@@ -96,7 +96,7 @@ func (o *options) latencyOf(f figure) time.Duration {
 	return f.latency
 }
 
-// lacks says what a figure misses to be measured; empty: nothing.
+// lacks describes what a figure needs and does not have, or is empty.
 func (o *options) lacks(f figure) string {
 	switch {
 	case f.needsDev && o.own != nil:
@@ -109,7 +109,7 @@ func (o *options) lacks(f figure) string {
 	return ""
 }
 
-// choose returns the figures that are named, comma-separated; all if none is.
+// choose returns the figures that are named, comma-separated, or all if none is named.
 func choose(names string) ([]figure, error) {
 	if names == "" {
 		return figures, nil

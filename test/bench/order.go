@@ -51,7 +51,7 @@ func order(ctx context.Context, w *world, r *report) {
 	r.add("order_violations", float64(violations(stored, orderMessages)), 0)
 }
 
-// violations counts messages that an older one follows, that are missing, or that are there once more.
+// violations counts messages that an older one follows, that are missing, or that are stored twice.
 func violations(stored []int, n int) int {
 	count := 0
 	seen := make([]int, n)

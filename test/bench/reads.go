@@ -55,7 +55,7 @@ func reads(ctx context.Context, w *world, r *report) {
 	say("  requests in %s: %s", scaleWatch, tally(noise.requests))
 	r.add("read_rest_cpu", 100*rest.cpu.Seconds()/scaleWatch.Seconds(), 1)
 	r.add("read_noise_cpu", 100*(noise.cpu-rest.cpu).Seconds()/scaleWatch.Seconds(), 1)
-	// The operator has read all of it: a notify that is about the pattern comes last.
+	// The operator has read all notifies when it has read the last one, which is about the pattern.
 	user := w.o.users[0]
 	framework.Must(
 		framework.ReadConversation(ctx, "http://"+w.teamtalk.inbox, user, framework.ChatOf(w.o.sender, user)))
@@ -65,7 +65,7 @@ func reads(ctx context.Context, w *world, r *report) {
 	})
 }
 
-// missedReads is what the operator logs when it knows which messages were read while it did not run.
+// missedReads is the log line of the operator once it knows which messages were read while it did not run.
 type missedReads struct {
 	Unread    int     `json:"unread"`
 	MaybeRead int     `json:"maybeRead"`

@@ -16,7 +16,7 @@ import (
 // bar is the limit for a value.
 type bar struct {
 	limit float64
-	// atLeast: below is missed; else above is.
+	// atLeast is set if the value must be at least the limit. Otherwise it must be at most the limit.
 	atLeast bool
 	// beyond names another figure of the same run, to which the limit is added.
 	beyond string
@@ -87,7 +87,7 @@ type value struct {
 	decimals int
 }
 
-// add reports a value, and says it at once.
+// add reports a value, and prints it at once.
 func (r *report) add(name string, v float64, decimals int) {
 	r.values = append(r.values, value{name, v, decimals})
 	say("  %s", r.values[len(r.values)-1])
@@ -101,7 +101,7 @@ func (r *report) print(w io.Writer) {
 	}
 }
 
-// missed names the values that miss their bars; nil if none does.
+// missed names the values that miss their bars. It is nil if none does.
 func (r *report) missed() error {
 	measured := map[string]float64{}
 	for _, v := range r.values {
@@ -181,7 +181,7 @@ func (r *report) addMedians(samples []sample, columns []column) {
 	}
 }
 
-// inTurn measures both sides of a ratio. Which begins changes from round to round.
+// inTurn measures both sides of a ratio. They take turns at being first.
 func inTurn(round int, sides ...func()) {
 	for i := range sides {
 		sides[(i+round)%len(sides)]()

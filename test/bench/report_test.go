@@ -91,7 +91,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestRounds holds that the first round does not count, and that sides take turns.
+// TestRounds checks that the first round does not count, and that sides take turns.
 func TestRounds(t *testing.T) {
 	w, r, order := &world{o: options{rounds: 3}}, &report{}, ""
 	columns := []column{{"x", 0}}

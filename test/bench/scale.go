@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// scaleStep is how many messages are finished when the operator starts, and a third of how many at the end.
+	// scaleStep is how many messages are finished when the operator starts. At the end there are three times as many.
 	scaleStep = 100_000
-	// scaleTTL is of the messages that have one, in seconds: a week.
+	// scaleTTL is the TTL of the messages that have one, in seconds: a week.
 	scaleTTL = 7 * 24 * 3600
 	// scaleWatch is how long the operator is watched, with nothing to do.
 	scaleWatch = 30 * time.Second

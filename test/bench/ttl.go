@@ -19,8 +19,8 @@ const (
 	ttlPause = 100 * time.Millisecond
 )
 
-// ttl measures how fast messages are deleted that expired while no operator ran, and how long new messages take
-// meanwhile.
+// ttl measures how fast the operator deletes messages that expired while no operator ran. It also measures how long
+// new messages take meanwhile.
 func ttl(ctx context.Context, w *world, r *report) {
 	const pattern = "ttl-pattern"
 	w.deliverOne(ctx, pattern)

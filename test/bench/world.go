@@ -21,10 +21,10 @@ import (
 )
 
 const (
-	// operatorUser is who the operator is at the API server; its requests are counted.
+	// operatorUser is the user of the operator at the API server. Its requests are counted.
 	operatorUser = "teamtalk-operator"
-	// bareUser is the client that a ratio's other side is measured with. It has the
-	// same rights, so that the API server treats both alike, and may patch statuses.
+	// bareUser is the user of the bare client, the other side of a ratio. It has the same rights, so that the API
+	// server treats both alike, and may patch statuses.
 	bareUser = "bare-client"
 
 	leaseNamespace = "default"
@@ -33,7 +33,7 @@ const (
 	bareNamespace = "bare"
 	// messages is the API's name of the kind.
 	messages = "teamtalkmessages"
-	// patience bounds every wait: generous, since a slow machine is no failure.
+	// patience bounds every wait. It is long, because a slow machine is no failure.
 	patience = 5 * time.Minute
 )
 
@@ -41,7 +41,7 @@ const (
 type world struct {
 	framework.Cleanups
 	o options
-	// latency is teamtalk-dev's.
+	// latency is the delay of teamtalk-dev.
 	latency    time.Duration
 	dir        string
 	plane      *controlplane.ControlPlane
@@ -56,7 +56,7 @@ type world struct {
 	log        *framework.Log
 	// operator is the one that leads, or nil.
 	operator *operator
-	// tracker is of the figure that is measured.
+	// tracker belongs to the figure that is measured.
 	tracker *tracker
 }
 
@@ -98,7 +98,8 @@ func (w *world) startPlane(ctx context.Context) {
 	}
 	w.grant(ctx, bareUser, messages+"/status", "patch")
 	w.grant(ctx, bareUser, messages, "create")
-	// What config/rbac grants a gateway that records messages: the operator's user starts it here.
+	// These are the rights that config/rbac grants a gateway that records messages. Here it runs as the operator's
+	// user.
 	w.grant(ctx, operatorUser, messages, "create", "get", "list", "watch")
 	bareConfig := framework.MustGet(w.plane.User(bareUser))
 	bareConfig.QPS = -1 // the API server's limit is the limit
@@ -123,8 +124,7 @@ func (w *world) grant(ctx context.Context, user, resource string, verbs ...strin
 	}))
 }
 
-// addServer adds the namespaces, the key and the server "default", all of whose
-// limits are left to their defaults.
+// addServer adds the namespaces, the key and the server "default", which has the default limits.
 func (w *world) addServer(ctx context.Context) {
 	w.server = framework.Server(namespace, w.teamtalk.dbProxy, w.teamtalk.router, w.o.sender)
 	for _, name := range []string{namespace, bareNamespace} {
@@ -140,7 +140,7 @@ func (w *world) clear(ctx context.Context, in string) {
 	framework.Mustf(err, "delete the messages of an earlier round")
 }
 
-// sayLog prints the end of the programs' logs.
+// sayLog prints the last lines of the programs' logs.
 func (w *world) sayLog() {
 	lines := strings.Split(strings.TrimSpace(w.log.String()), "\n")
 	say("the last lines of the logs:\n%s", strings.Join(lines[max(0, len(lines)-30):], "\n"))
@@ -154,15 +154,15 @@ func until(ctx context.Context, what string, met func(context.Context) bool) {
 		framework.Checked(func(ctx context.Context) (string, bool) { return "", met(ctx) })))
 }
 
-// teamtalk is the TeamTalk that receives messages: the user's, or teamtalk-dev.
+// teamtalk is the TeamTalk that receives messages: the user's own, or teamtalk-dev.
 type teamtalk struct {
 	dbProxy, router string
-	// inbox is teamtalk-dev's, which sets its faults.
+	// inbox is the inbox of teamtalk-dev, which sets its faults.
 	inbox string
 }
 
-// startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk: in a process of its own, so that its
-// work does not count as the operator's or the bench's.
+// startTeamTalk runs teamtalk-dev, unless the user has named a TeamTalk. It is a separate process, so that its work
+// does not count as that of the operator or the bench.
 func (w *world) startTeamTalk(ctx context.Context) *teamtalk {
 	if own := w.o.own; own != nil {
 		return &teamtalk{dbProxy: own.DBProxy, router: own.Router}

@@ -21,7 +21,8 @@ func addressScenarios() []scenario {
 	}}
 }
 
-// spelledHosts are one host. With a bound for each spelling, db_proxy gets more group requests than it survives.
+// spelledHosts are spellings of one host. If each spelling had its own bound, db_proxy would get too many group
+// requests.
 var spelledHosts = []string{"127.0.0.1", "localhost", "LOCALHOST", "LocalHost", "[::ffff:127.0.0.1]", "[::FFFF:7F00:1]"}
 
 func addressesSpelled(ctx context.Context, w *world) {
@@ -55,11 +56,12 @@ func (w *world) serveElsewhere(ctx context.Context, namespace, dbProxy string) *
 	return &v1alpha1.ServerReference{Name: s.Name, Namespace: namespace}
 }
 
-// sendUnderDeadlock sends messages while db_proxy hangs for good once more than 16 group requests run at once.
+// sendUnderDeadlock sends messages while a fault is active: db_proxy hangs for ever once it runs more than 16 group
+// requests.
 func (w *world) sendUnderDeadlock(ctx context.Context) {
-	// Slow enough that messages to all groups would meet, on a slow machine as well.
+	// It is slow enough that messages to all groups would overlap, also on a slow machine.
 	framework.MustGet(w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: deadlockDelay}))
-	// Each group request is one that could have been one too many.
+	// Each group request could have exceeded the bound.
 	w.onDB(faultproxy.Rule{Match: faultproxy.Frame.Group, Do: faultproxy.Pass})
 	w.send(ctx, w.size)
 	w.await(ctx, "every message is finished", func() (string, bool) {

@@ -16,10 +16,10 @@ import (
 
 var messages = []wire.Command{wire.CommandMsgData}
 
-// executedAfter is how much later than reads may lag late requests are executed.
+// executedAfter is the time from the end of the replica lag to the execution of late requests.
 const executedAfter = 500 * time.Millisecond
 
-// sendDuring sends all messages while a fault is active, on one of part messages.
+// sendDuring sends all messages while a fault is active. The fault affects one of part messages.
 func sendDuring(name, clause string, short bool, part int, rule faultproxy.Rule) scenario {
 	return scenario{name: name, clause: clause, short: short, run: func(ctx context.Context, w *world) {
 		if part > 0 {
@@ -38,7 +38,7 @@ func requestsTo(do faultproxy.Action, every int) faultproxy.Rule {
 	return faultproxy.Rule{Commands: messages, Every: every, Do: do}
 }
 
-// falseSuccess answers with ids of nothing that is stored.
+// falseSuccess answers with ids, and stores nothing.
 func falseSuccess() faultproxy.Action {
 	var id atomic.Uint32
 	id.Store(1_000_000)
@@ -53,7 +53,7 @@ func answerScenarios() []scenario {
 		sendDuring("answers-lost", "messages are stored and never answered", true, 8, answersTo(faultproxy.Drop, 6)),
 		sendDuring("answers-late", "answers arrive after the operator's timeout", false,
 			8, answersTo(faultproxy.Delay(12*time.Second), 6)),
-		// Sooner than the operator's timeout, and much later than usual.
+		// The delay is shorter than the operator's timeout, and much longer than usual.
 		sendDuring("executed-slowly", "some messages are executed much later than usual, on open connections", true,
 			8, requestsTo(faultproxy.Delay(4*time.Second), 6)),
 		sendDuring("answers-reordered", "answers of all kinds arrive in another order", true, 0,
@@ -66,7 +66,7 @@ func answerScenarios() []scenario {
 			8, requestsTo(faultproxy.RefuseWith(wire.MsgIDUnknown), 6)),
 		sendDuring("id-unknown-stored", "db_proxy answers with id 0xFFFFFFFF and stores the message", true,
 			8, answersTo(faultproxy.AnswerID(wire.MsgIDUnknown), 6)),
-		// Later than reads may lag, sooner than db_proxy must have settled.
+		// The delay is longer than the replica lag, and shorter than the settle time.
 		sendDuring("executed-late", "db_proxy executes requests after their connection has ended", true,
 			20, requestsTo(faultproxy.ExecuteLate(lag+executedAfter), 10)),
 		crash("crash-before-store", "db_proxy crashes between allocating an id and storing", devserver.CloseBeforeStore),
@@ -90,7 +90,7 @@ func answerScenarios() []scenario {
 	}
 }
 
-// crash has db_proxy crash now and then: every connection ends.
+// crash ends all connections to db_proxy now and then, as a crash does.
 func crash(name, clause string, kind devserver.FaultKind) scenario {
 	return scenario{name: name, clause: clause, needsDev: true, run: func(ctx context.Context, w *world) {
 		w.inDev(devserver.Fault{Kind: kind, Command: wire.CommandMsgData, Probability: 0.1, Count: max(2, w.size/25)})
@@ -111,11 +111,11 @@ func crashFirst(ctx context.Context, w *world) {
 	w.send(ctx, w.size)
 }
 
-// errDeadlock says that the bound has not kept db_proxy from its deadlock.
+// errDeadlock means that the bound did not prevent the deadlock of db_proxy.
 var errDeadlock = errors.New("db_proxy has deadlocked: more than 16 group requests were in flight")
 
-// groupBound permits as many group requests as a stock db_proxy handles with those that the operator may add where
-// answers do not come. The default of 1 would not test the limit.
+// groupBound is the limit of group requests in these scenarios. A stock db_proxy handles as many, and those that the
+// operator may add when answers are missing. The default of 1 would not test the limit.
 var groupBound = []string{"--db-proxy-max-group-in-flight=8"}
 
 // deadlockDelay is how long a group request takes under the deadlock.
@@ -127,19 +127,20 @@ func groupDeadlock(ctx context.Context, w *world) {
 	w.sendUnderDeadlock(ctx)
 }
 
-// hungWorker lets two threads hang, at the first messages to groups that meet others.
+// hungWorker makes two threads hang, when messages to groups first overlap.
 func hungWorker(ctx context.Context, w *world) {
 	w.inDev(devserver.Fault{Kind: devserver.HungWorker, Probability: 1, Count: 2})
 	w.send(ctx, w.size)
 }
 
-// slowness is how long a db_proxy with a hanging database takes: long enough to be asked three times more.
+// slowness is how long a db_proxy with a hanging database takes. The operator repeats the request three times
+// meanwhile.
 const slowness = 100 * time.Second
 
 func groupSlow(ctx context.Context, w *world) {
 	w.limitInFlight(ctx, devGroups) // too many
 	w.onlyGroups = true
-	// The groups count as known for a while then, and messages go at once.
+	// The groups then count as known for some time, and messages are sent at once.
 	w.send(ctx, w.size/2)
 	w.finished(ctx)
 	slow := framework.MustGet(w.dev.Faults().Add(devserver.Fault{Kind: devserver.GroupDeadlock, Delay: slowness}))

@@ -69,7 +69,7 @@ func apiGone(ctx context.Context, w *world) {
 	framework.Must(hang.Await(ctx, 1))
 	w.leader.api.SetGone(true)
 	hang.Remove()
-	// Long enough for everything to be sent, too short for the Lease to be lost.
+	// All messages can be sent in this time, and the Lease is not lost.
 	after(ctx, 4*time.Second)
 	w.leader.api.SetGone(false)
 }

@@ -33,7 +33,7 @@ func TestShort(t *testing.T) {
 	}
 }
 
-// TestVerdicts shows that nothing passes that should not.
+// TestVerdicts checks that each kind of wrong count fails the scenario.
 func TestVerdicts(t *testing.T) {
 	counted := func(c framework.Tally) tally { return tally{Tally: c} }
 	for name, tc := range map[string]struct {
@@ -85,7 +85,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// TestOwnTarget checks what a scenario needs beyond framework.ReadOwnTeamTalk.
+// TestOwnTarget checks what the scenarios require in addition to framework.ReadOwnTeamTalk.
 func TestOwnTarget(t *testing.T) {
 	key := t.TempDir() + "/key"
 	noError(t, os.WriteFile(key, []byte(strings.Repeat("k", 32)+"\n"), 0o600))
@@ -114,7 +114,7 @@ func TestOwnTarget(t *testing.T) {
 	}
 }
 
-// TestRotate: scenarios in turn send as different users, of those who are members of all groups.
+// TestRotate checks that scenarios send as different users in turn. They are the members of all groups.
 func TestRotate(t *testing.T) {
 	isMember := func(user, group uint32) bool { return user%2 == 1 || group == 8 }
 	for turn, want := range []uint32{1, 3, 5, 1} {
@@ -127,7 +127,8 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// TestCountingIsRepeated: a db_proxy with a hanging thread answers one request in some never.
+// TestCountingIsRepeated checks that reads are repeated, because a db_proxy with a hanging thread leaves some
+// unanswered.
 func TestCountingIsRepeated(t *testing.T) {
 	w := &world{id: "r", target: devTarget(t.Context()), began: time.Now()}
 	defer w.dev.Stop()
@@ -161,7 +162,7 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// TestDocs compares the tables of scenarios and mutants in docs/explanation/chaos.md with what there is.
+// TestDocs compares the tables in docs/explanation/chaos.md with the scenarios and mutants.
 func TestDocs(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "explanation", "chaos.md"))
 	noError(t, err)

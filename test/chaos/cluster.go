@@ -26,12 +26,12 @@ import (
 // leases is the namespace of the operators' Lease.
 const leases = "leases"
 
-// cluster is a Kubernetes of its own: an operator sends every message that it sees,
-// so two that are not to share them need two.
+// cluster is a separate Kubernetes API. An operator sends every message that it sees, so two operators with different
+// messages need two clusters.
 type cluster struct {
 	framework.Cleanups
 	admin client.WithWatch
-	// seen has the messages as a watch has shown them, which spares the API server lists.
+	// seen has the messages as a watch has shown them, so that no lists are needed.
 	seen   cache.Cache
 	cfg    *rest.Config
 	plane  *controlplane.ControlPlane
@@ -66,8 +66,7 @@ func newCluster(ctx context.Context, binary string, log func(string, ...any)) *c
 	return c
 }
 
-// clear removes the servers, receivers and schedules, and with all the messages: the next operator must not work on
-// them.
+// clear removes the servers, receivers, schedules and all messages, because the next operator must not work on them.
 func (c *cluster) clear(ctx context.Context, namespace string, all bool) error {
 	err := errors.Join(c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkGroup{}, client.InNamespace(namespace)),
 		c.admin.DeleteAllOf(ctx, &v1alpha1.TeamTalkServer{}, client.InNamespace(namespace)),
@@ -79,13 +78,13 @@ func (c *cluster) clear(ctx context.Context, namespace string, all bool) error {
 	return err
 }
 
-// forgetLeader removes the Lease: the next operator is the first.
+// forgetLeader removes the Lease, so that the next operator is the first one.
 func (c *cluster) forgetLeader(ctx context.Context) error {
 	return errors.Join(c.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(leases)),
 		c.admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(otherLeases)))
 }
 
-// operator is one operator process, with its own way to the API server.
+// operator is one operator process, with its own proxy to the API server.
 type operator struct {
 	*framework.Process
 	api *apiproxy.Proxy
@@ -96,7 +95,7 @@ func (c *cluster) startOperator(flags ...string) *operator {
 	return c.startOperatorAs(c.binary, leases, flags...)
 }
 
-// allowLease lets operators have their Lease in another namespace.
+// allowLease permits operators to have their Lease in another namespace.
 func (c *cluster) allowLease(ctx context.Context, namespace string) error {
 	err := c.admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	if apierrors.IsAlreadyExists(err) {

@@ -17,13 +17,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// content is a sort of message beside the plain text to one.
+// content is a kind of message other than a plain text to one recipient.
 type content struct {
 	name, clause string
-	// set makes the scenario's messages of it.
+	// set makes the messages of the scenario have this content.
 	set      func(context.Context, *world)
 	boundary func(*world) boundary
-	// times as many messages as elsewhere; 0: as many.
+	// times multiplies the number of messages. 0 is the same as 1.
 	times int
 }
 
@@ -46,7 +46,7 @@ var contents = []content{
 	},
 }
 
-// contentScenarios put each content through a takeover, and through some of each fault.
+// contentScenarios test each content with a takeover, and with some of each fault.
 func contentScenarios() []scenario {
 	var all []scenario
 	for _, c := range contents {
@@ -85,7 +85,7 @@ func halfLost(w *world) boundary {
 	}
 }
 
-// halfSent answers half of a message's recipients so slowly that some are recorded, and then none.
+// halfSent answers for half of a message's recipients, so slowly that some are recorded, and then for none.
 func halfSent(w *world) boundary {
 	unanswered := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages, Skip: w.fan / 2,
 		Do: faultproxy.Drop})
@@ -112,7 +112,7 @@ func (w *world) mishaps() {
 	}
 }
 
-// sounds makes voice messages, each with a sound of its own, which is in a ConfigMap.
+// sounds makes voice messages. Each has a different sound, which is in a ConfigMap.
 func sounds(ctx context.Context, w *world) {
 	const name = "sounds"
 	all := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace},

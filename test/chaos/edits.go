@@ -24,7 +24,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// editScenarios are about messages that have finished with nothing stored, and are taken up again.
+// editScenarios are about messages that have finished with nothing stored, and are sent again after an edit or a
+// retry.
 func editScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "kill-edited", run: killEdited,
@@ -37,7 +38,7 @@ func editScenarios() []scenario {
 	})
 }
 
-// fail declares messages that all finish with nothing stored. The older text of some must never be sent.
+// fail creates messages that all finish with nothing stored. The older text of some must never be sent.
 func (w *world) fail(ctx context.Context) {
 	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
 		o.Spec.RetryLimit = ptr.To[int32](0) // a takeover's doubt is no try
@@ -62,7 +63,7 @@ func (w *world) fail(ctx context.Context) {
 	w.shape = nil
 }
 
-// countEarly counts all that is stored as sent too early.
+// countEarly counts all stored rows as sent too early.
 func (w *world) countEarly(ctx context.Context) {
 	for _, rows := range w.rows(ctx) {
 		w.early += len(rows)
@@ -86,7 +87,7 @@ func (w *world) takeUpAgain(ctx context.Context, some []*message) {
 // hangs is how many status writes may hang while finished messages are taken up: fewer than are written at a time.
 const hangs = 3
 
-// halfRecorded is halfLost, and some status writes hang, every other one done.
+// halfRecorded is halfLost, and some status writes hang. Every other one of these is executed.
 func (w *world) halfRecorded() boundary {
 	lost := halfLost(w)
 	var n atomic.Int64
@@ -109,8 +110,8 @@ func (w *world) halfRecorded() boundary {
 	}
 }
 
-// takeUpUnrecorded retries or edits messages while no status can be written. Nothing may be sent: as long as the status
-// says that nothing is stored, it permits another edit.
+// takeUpUnrecorded retries or edits messages while no status can be written. Nothing may be sent. As long as the
+// status says that nothing is stored, it permits another edit.
 func (w *world) takeUpUnrecorded(ctx context.Context, some []*message) {
 	refused := w.leader.api.Add(apiproxy.Rule{Match: apiproxy.StatusWrite,
 		Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)})
@@ -157,7 +158,7 @@ func handoverEdited(ctx context.Context, w *world) {
 	w.inOrder, w.few = true, max(1, w.size/5)
 	w.fail(ctx)
 	next := w.start()
-	// Without a key, all wait together. Then they go in order.
+	// Without a key, all messages wait. Then they are sent in order.
 	framework.Must(w.cluster.admin.Delete(ctx, w.secret(w.keys[0], "")))
 	w.await(ctx, "the server has no key", func() (string, bool) {
 		o := w.server()

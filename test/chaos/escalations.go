@@ -19,7 +19,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// escalationScenarios are about messages that were not read: none is escalated twice, and none that was read.
+// escalationScenarios are about messages that were not read. None is escalated twice, and none that was read is
+// escalated.
 func escalationScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "kill-escalating", needsDev: true, run: killEscalating,
@@ -30,7 +31,7 @@ func escalationScenarios() []scenario {
 	}})
 }
 
-// firstLine is what every escalation of the scenarios begins with.
+// firstLine is the first line of every escalation in the scenarios.
 const firstLine = "Not read within 1 second:\n"
 
 // escalateTo gives each third message its own recipients again, others the next user, and others a group.
@@ -44,7 +45,7 @@ func (w *world) escalateTo(m *message) []recipient {
 	return []recipient{{true, w.groups[m.number/3%len(w.groups)]}}
 }
 
-// mayEscalate has messages be escalated at some time.
+// mayEscalate gives all messages a readPolicy that can escalate them.
 func (w *world) mayEscalate() {
 	w.deal = func(m *message) { m.escalateTo = w.escalateTo(m) }
 	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
@@ -53,14 +54,14 @@ func (w *world) mayEscalate() {
 	}
 }
 
-// becomeDue ends the time in which messages can be read.
+// becomeDue ends the time in which the recipients can read the messages.
 func (w *world) becomeDue(ctx context.Context, some []*message) {
 	w.each(ctx, some, func(ctx context.Context, m *message) {
 		w.patch(ctx, m, `{"spec":{"readPolicy":{"deadlineSeconds":1}}}`)
 	})
 }
 
-// escalateUnrecorded has messages become due while no status can be written. Nothing may be sent.
+// escalateUnrecorded makes messages due while no status can be written. Nothing may be sent.
 func (w *world) escalateUnrecorded(ctx context.Context, some []*message) {
 	refused := w.leader.api.Add(apiproxy.Rule{Match: apiproxy.StatusWrite,
 		Do: apiproxy.Refuse(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)})
@@ -108,8 +109,8 @@ func killEscalating(ctx context.Context, w *world) {
 	w.finished(ctx)
 }
 
-// pausedEscalating holds what the leader has sent last until the next one has searched the store. The connections of
-// the leader stay open meanwhile, as those of a stopped process do.
+// pausedEscalating holds the last requests of the leader until its successor has searched the store. The leader's
+// connections stay open meanwhile, as those of a stopped process do.
 func pausedEscalating(ctx context.Context, w *world) {
 	w.mayEscalate()
 	w.send(ctx, w.size)
@@ -138,12 +139,12 @@ func pausedEscalating(ctx context.Context, w *world) {
 	w.ended(ctx, w.leader)
 }
 
-// isEscalated reports whether an escalation that is to be has ended, and no other is under way.
+// isEscalated reports whether the expected escalation has ended, and no other one is in progress.
 func (m *message) isEscalated(o *v1alpha1.TeamTalkMessage) bool {
 	return (!m.escalated || o.Status.Escalated()) && !o.Escalating()
 }
 
-// escalationOf is what a resource says of a recipient that it was escalated to; nil: nothing.
+// escalationOf returns the status of a recipient of the escalation, or nil.
 func escalationOf(o *v1alpha1.TeamTalkMessage, to recipient) *v1alpha1.RecipientStatus {
 	if o == nil || o.Status.Escalation == nil {
 		return nil
@@ -151,7 +152,7 @@ func escalationOf(o *v1alpha1.TeamTalkMessage, to recipient) *v1alpha1.Recipient
 	return statusAmong(o.Status.Escalation.Recipients, to)
 }
 
-// judgeEscalation compares the rows of an escalation with what its resource says.
+// judgeEscalation compares the rows of an escalation with the status of its resource.
 func (w *world) judgeEscalation(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMessage) {
 	for _, to := range m.escalateTo {
 		r, there := escalationOf(o, to), rows[piece{number: m.number, to: to, escalated: true}]
@@ -169,12 +170,12 @@ func (w *world) judgeEscalation(t *tally, m *message, rows stored, o *v1alpha1.T
 	}
 }
 
-// escalatedText returns a text without its first line, and whether it is that of an escalation.
+// escalatedText returns a text without its first line, and whether that line is the one of an escalation.
 func escalatedText(text string) (rest string, escalated bool) {
 	return strings.CutPrefix(text, firstLine)
 }
 
-// recipients are those of a resource.
+// recipients returns the recipients in the form of the API.
 func recipients(all []recipient) (to v1alpha1.Recipients) {
 	for _, r := range all {
 		if r.group {

@@ -17,13 +17,15 @@ import (
 
 func gatewayScenarios() []scenario {
 	return []scenario{{
-		// It keeps no record: what it had announced and not answered is found in the store, and announced again.
+		// A gateway in direct mode keeps no record. Messages that it announced without an answer are found in the
+		// store, and announced again.
 		name: "gateway-restarted", needsDev: true, reroutes: true, run: gatewayRestarted,
 		clause: "kill -9 of a gateway in direct mode; callers repeat requests while reads lag",
 	}}
 }
 
-// directGateway grants a user what a gateway in direct mode needs, and returns what starts one at an address.
+// directGateway grants a user the rights of a gateway in direct mode. It returns a function that starts one at an
+// address.
 func (w *world) directGateway(ctx context.Context, address string) func() *framework.Process {
 	c, user := w.cluster, "direct-"+w.namespace
 	framework.Must(framework.BindDirectGateway(ctx, c.admin, user, w.namespace))

@@ -22,14 +22,15 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// declaredGroups is how many TeamTalkGroups a scenario declares, and manyMembers how many members one has that takes
+// declaredGroups is how many TeamTalkGroups a scenario declares. manyMembers is the size of a group that needs
 // several requests.
 const declaredGroups, manyMembers = 4, 350
 
-// afterTakeover is later than a successor acts, and earlier than a db_proxy disconnects a silent peer: 30 s.
+// afterTakeover is later than the first action of a successor, and earlier than db_proxy disconnects a silent peer
+// (30 s).
 const afterTakeover = 24 * time.Second
 
-// groupScenarios are about TeamTalkGroups: each group is created once, and has the declared members in the end.
+// groupScenarios are about TeamTalkGroups. Each group is created once, and has the declared members at the end.
 func groupScenarios() []scenario {
 	create := []wire.Command{wire.CommandGroupCreateReq}
 	created := []wire.Command{wire.CommandGroupCreateRsp}
@@ -70,7 +71,7 @@ func devOnly(all []scenario) []scenario {
 	return all
 }
 
-// declareGroups declares groups of some users, and of n members; 0: of two.
+// declareGroups declares groups of some of the users, with n members. 0 is the same as 2.
 func (w *world) declareGroups(ctx context.Context, n int) (all []*v1alpha1.TeamTalkGroup) {
 	if n > 0 {
 		w.gather()
@@ -99,7 +100,7 @@ func ids(users []uint32) (all []v1alpha1.UserID) {
 	return all
 }
 
-// groupsReady waits until groups are as declared, and checks that each was created once, with the declared members.
+// groupsReady waits until groups are as declared. It checks that each was created once, with the declared members.
 func (w *world) groupsReady(ctx context.Context, all []*v1alpha1.TeamTalkGroup) {
 	w.await(ctx, "every group is as declared", func() (string, bool) {
 		for _, g := range all {
@@ -143,7 +144,7 @@ func (w *world) note(format string, args ...any) {
 	w.odd = append(w.odd, fmt.Sprintf(format, args...))
 }
 
-// killedInGroups kills the operator when a fault has met a request about groups.
+// killedInGroups kills the operator when a fault has affected a request about groups.
 func killedInGroups(members int, arm func(*world) *faultproxy.Armed) func(context.Context, *world) {
 	return func(ctx context.Context, w *world) {
 		a := arm(w)

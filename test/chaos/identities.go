@@ -21,7 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// identityScenarios are about resources that other ones of the same identity came before.
+// identityScenarios are about resources that follow other resources with the same identity.
 func identityScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "keyed-configmap-edited", run: keyedConfigMapEdited,
@@ -122,13 +122,13 @@ func reappliedAfterDeadline(ctx context.Context, w *world) {
 	}
 }
 
-// aged is longer than the store is searched for a key at the least.
+// aged is longer than the smallest window in which the store is searched for a key.
 const aged = 40 * 24 * time.Hour
 
-// fillers is more than the first rows that a search asks for.
+// fillers is more than the number of rows that a search reads first.
 const fillers = 20
 
-// fill adds newer rows to the conversations with the messages, which are older than the window as well.
+// fill adds newer rows to the conversations of the messages. These rows are also older than the window.
 func (w *world) fill(ctx context.Context, at time.Time) {
 	conversations := sets.New[recipient]()
 	for _, m := range w.messages {
@@ -148,8 +148,8 @@ func (w *world) fill(ctx context.Context, at time.Time) {
 	})
 }
 
-// reappliedAfterWindow: of the messages with a TTL, whose names and texts are their identity, some are another message
-// when they are created again.
+// reappliedAfterWindow recreates messages with a TTL, which are identified by name and text. After the window, some
+// of them are new messages.
 func reappliedAfterWindow(ctx context.Context, w *world) {
 	w.deal = func(m *message) {
 		if m.number%2 == 0 {

@@ -15,7 +15,7 @@ import (
 // otherLeases is the namespace of the Lease of a second installation.
 const otherLeases = "other-leases"
 
-// installationScenarios are about operators that no common Lease keeps apart, or no common clock.
+// installationScenarios are about operators without a common Lease, or without a common clock.
 func installationScenarios() []scenario {
 	return takeovers([]scenario{
 		{name: "two-installations", run: twoInstallations,
@@ -36,7 +36,8 @@ func (w *world) install(ctx context.Context) *operator {
 	return o
 }
 
-// refused waits until the other installation has seen whose the server is. One that does not refuse is counted.
+// refused waits until the other installation has seen the owner of the server. It counts an installation that does
+// not refuse.
 func (w *world) refused(ctx context.Context, o *operator) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -64,7 +65,7 @@ func leaderPausedOtherLease(ctx context.Context, w *world) {
 	w.sendUntilEnded(ctx, w.leader)
 }
 
-// ahead is how far the clock of the variant clock-ahead is.
+// ahead is how much the clock of the variant clock-ahead is fast.
 const ahead = 75 * time.Second
 
 func clockAhead(ctx context.Context, w *world) {
@@ -73,7 +74,7 @@ func clockAhead(ctx context.Context, w *world) {
 	w.overtake(ctx, w.sendUnanswered(ctx, 0))
 }
 
-// variant builds the operator with a change that no mutation test is about.
+// variant builds the operator with a change that is not a mutant.
 func (c *cluster) variant(ctx context.Context, name string) (binary string) {
 	v := framework.MustGet(mutants.Variant(name))
 	overlay := framework.MustGet(v.Overlay(framework.MustGet(framework.Root()), c.dir))

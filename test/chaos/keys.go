@@ -33,10 +33,10 @@ func keyScenarios() []scenario {
 
 func (w *world) giveKey(m *message) { m.key = fmt.Sprintf("%s-%d", w.id, m.number) }
 
-// recreatedKeyed cuts connections at requests, which are executed later than reads may lag, and recreates the
-// resources before that.
+// recreatedKeyed cuts connections at requests, which are executed after the replica lag. It recreates the resources
+// before that.
 func recreatedKeyed(ctx context.Context, w *world) {
-	// All exist when they become due. A plain answer would prove then that no message of a key was sent.
+	// All resources exist when they become due. Then an empty history would prove that no message of a key was sent.
 	due := time.Now().Add(settle + lag + time.Duration(w.size)*20*time.Millisecond).Truncate(time.Second)
 	w.deal = func(m *message) {
 		w.giveKey(m)
@@ -94,12 +94,12 @@ func restored(ctx context.Context, w *world) {
 	w.deal = w.giveKey
 	w.doubtful(false, nil)
 	w.send(ctx, w.size)
-	// Some are done, some under way, when the cluster is set back.
+	// Some messages are finished and some are in progress when the cluster is restored.
 	w.await(ctx, "half of the messages are finished", func() (string, bool) {
 		n := w.finishedCount(ctx)
 		return fmt.Sprintf("%d of them", n), n >= w.size/2
 	})
-	// The worst backup: a Lease without anything in flight, and resources without a record of a send.
+	// This is the worst backup: a Lease that shows nothing in flight, and resources without a record of a send.
 	framework.Must(w.leader.Stop(ctx))
 	var forgotten atomic.Int64
 	w.counts(func() int { return int(forgotten.Load()) })

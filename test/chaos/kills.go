@@ -14,13 +14,13 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// boundary is a moment of a delivery, at which it holds frames. release lets them go after the kill, or right
-// before it.
+// boundary is a moment of a delivery at which frames are held. release passes them on after the kill, or right before
+// it.
 type boundary struct {
 	await   func(context.Context, int) error
 	release func()
 	before  bool
-	// most is how many it can keep at once; 0: any number.
+	// most is how many frames it can hold at once. 0 is no limit.
 	most int
 }
 
@@ -39,7 +39,7 @@ func killScenarios() []scenario {
 			return boundary{await: a.Await, release: a.Remove}
 		}
 	}
-	// The operator learns the answers, and dies before it can act on most.
+	// The operator gets the answers, and is killed before it can act on most of them.
 	learned := func(c wire.Command) func(*world) boundary {
 		return func(w *world) boundary {
 			hold, a := w.hold(faultproxy.ToClient, c)
@@ -83,7 +83,8 @@ func (w *world) hold(d faultproxy.Direction, c wire.Command) (*faultproxy.Hold, 
 // writers is how many statuses an operator writes at a time, at least.
 const writers = 8
 
-// caught is how many messages a fault catches at once: as many as can be under way, one per conversation.
+// caught is how many messages a fault affects at once. It is the number of messages that can be in flight, one per
+// conversation.
 func (w *world) caught() int {
 	return max(1, min(24, w.size/4, (len(w.users)+len(w.groups))/2))
 }
@@ -103,6 +104,6 @@ func (w *world) killAt(ctx context.Context, b boundary) {
 		b.release()
 	}
 	w.replace(ctx)
-	// Messages declared since are sent at once, beside those that are searched for.
+	// Messages that are declared now are sent at once, while the operator searches for the others.
 	w.send(ctx, w.size/10)
 }

@@ -37,8 +37,9 @@ func leaderScenarios() []scenario {
 	})
 }
 
-// If the API server can be reached, a woken leader soon sees the delivered messages and the claim of the server. It
-// drops its unsent messages, often before it is connected to db_proxy again. Otherwise, only the gate protects.
+// If the API server can be reached, a resumed leader soon sees the delivered messages and the claim of the server. It
+// drops its unsent messages, often before it has connected to db_proxy again. Otherwise, only the gate prevents the
+// send.
 func leaderPaused(ctx context.Context, w *world) {
 	w.whilePaused(ctx, func() {
 		w.leader.api.SetGone(true)
@@ -51,7 +52,7 @@ func leaderPaused(ctx context.Context, w *world) {
 // whilePaused stops the leader with answers in flight, and wakes it after the operators that takeOver starts have sent
 // everything. It must not send its unsent messages any more.
 func (w *world) whilePaused(ctx context.Context, takeOver func()) {
-	// Few at a time, so that the leader has much left to send when it is woken.
+	// Few messages are sent at a time, so that the leader has many left when it resumes.
 	w.limitInFlight(ctx, 8)
 	hold, held := w.hold(faultproxy.ToClient, wire.CommandMsgData)
 	defer hold.Release()
@@ -64,8 +65,8 @@ func (w *world) whilePaused(ctx context.Context, takeOver func()) {
 	framework.Must(w.leader.Signal(syscall.SIGCONT))
 }
 
-// sendUntilEnded declares messages as long as an operator runs that has lost its Lease. It learns of them as the leader
-// does, and must not send them.
+// sendUntilEnded declares messages as long as an operator runs that has lost its Lease. The operator sees them as the
+// leader does, and must not send them.
 func (w *world) sendUntilEnded(ctx context.Context, o *operator) {
 	for {
 		select {
@@ -95,7 +96,7 @@ func (w *world) ended(ctx context.Context, o *operator) {
 
 func leadersOverlap(ctx context.Context, w *world) {
 	w.limitInFlight(ctx, 4)
-	// Slow enough that the leader still has work when its time is up.
+	// It is slow enough that the leader still has messages to send at its deadline.
 	delayed := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages,
 		Do: faultproxy.Delay(600 * time.Millisecond)})
 	w.counts(w.leader.api.Refused)
@@ -160,7 +161,7 @@ func handoverPiled(ctx context.Context, w *world) {
 	w.send(ctx, w.size/10)
 }
 
-// refuseStatuses has the API server refuse the statuses of messages, by path, that the leader writes.
+// refuseStatuses makes the API server refuse the leader's status writes of messages, by path.
 func (w *world) refuseStatuses(match func(path string) bool) *apiproxy.Armed {
 	refused := w.leader.api.Add(apiproxy.Rule{
 		Match: func(r *http.Request) bool { return apiproxy.StatusWrite(r) && match(r.URL.Path) },

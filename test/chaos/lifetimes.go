@@ -19,7 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// lifetimeScenarios are about messages that wait, and resources that go, across a takeover.
+// lifetimeScenarios are about messages that wait, and resources that are deleted, across a takeover.
 func lifetimeScenarios() []scenario {
 	kill := func(name, clause string, run func(context.Context, *world)) scenario {
 		return scenario{name: "kill-" + name, clause: clause, run: run}
@@ -45,12 +45,12 @@ func (w *world) overtake(ctx context.Context, lost *faultproxy.Armed) {
 	w.replace(ctx)
 }
 
-// third is the n-th third of the messages, from 0.
+// third returns the n-th third of the messages, from 0.
 func (w *world) third(n int) []*message {
 	return slices.DeleteFunc(slices.Clone(w.messages), func(m *message) bool { return m.number%3 != n })
 }
 
-// provedAfter is how long after a takeover absence can be proved at the earliest.
+// provedAfter is the shortest time after a takeover in which absence can be proved.
 const provedAfter = delivery.PeerPatience + settle + lag
 
 func killScheduled(ctx context.Context, w *world) {
@@ -60,11 +60,12 @@ func killScheduled(ctx context.Context, w *world) {
 	lost := w.sendUnanswered(ctx, 0)
 	w.kill(w.leader)
 	lost.Remove()
-	// No status shows yet that these wait for their time, so they are searched for.
+	// No status shows yet that these messages wait for their time, so the operator searches for them.
 	w.deal = func(m *message) { m.notBefore = due[2] }
 	w.send(ctx, max(2, w.size/10))
 	w.replace(ctx)
-	// They, and those of the last third, are due earlier now, but after the store can prove that they were not sent.
+	// These messages, and those of the last third, are due earlier now. That is after the store can prove that they
+	// were not sent.
 	now := time.Now().Truncate(time.Second).Add(provedAfter + 13*time.Second)
 	later := slices.DeleteFunc(slices.Clone(w.messages), func(m *message) bool { return !m.notBefore.Equal(due[2]) })
 	w.each(ctx, later, func(ctx context.Context, m *message) {
@@ -93,7 +94,7 @@ func killSuspended(ctx context.Context, w *world) {
 	w.overtake(ctx, lost)
 	before := w.rows(ctx)
 	w.finished(ctx)
-	// Those that were not suspended are all there. Of the others nothing came since.
+	// All messages that were not suspended are stored. None of the others was stored since.
 	now := w.rows(ctx)
 	for _, m := range w.third(0) {
 		w.early += len(now[m.pieces()[0]])
@@ -130,11 +131,11 @@ func killExpiring(ctx context.Context, w *world) {
 	w.overtake(ctx, lost)
 	w.send(ctx, w.size/10)
 	w.finished(ctx)
-	// And once more, all of them.
+	// All messages are recreated once more.
 	w.each(ctx, w.messages, remake)
 }
 
-// inspectDeleted checks what resources said when they were deleted, which cannot be read later.
+// inspectDeleted checks the statuses that resources had when they were deleted. They cannot be read later.
 func (w *world) inspectDeleted(ctx context.Context) {
 	informer := framework.MustGet(w.cluster.seen.GetInformer(ctx, &v1alpha1.TeamTalkMessage{}))
 	framework.MustGet(informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(deleted any) {

@@ -22,42 +22,43 @@ import (
 type fate int
 
 const (
-	// delivered: in the store once, and the resource says so.
+	// delivered messages are in the store once, and their status says so.
 	delivered fate = iota
-	// atMostOnce: its resource was deleted meanwhile.
+	// atMostOnce is for messages whose resource was deleted meanwhile.
 	atMostOnce
-	// expired: in the store once, and its resource is gone, by its TTL.
+	// expired messages are in the store once, and their resource was deleted by its TTL.
 	expired
-	// refused: not in the store, as its key was used for another text before, or as refusal says.
+	// refused messages are not in the store. Their key was used for another text before, or the reason is one of
+	// refusal.
 	refused
-	// posted: in the store once, through a gateway that keeps no resource.
+	// posted messages are in the store once, through a gateway that keeps no resource.
 	posted
-	// superseded: at most once in the store, as the resource's record of the revision says.
+	// superseded messages are in the store at most once, as the record of the revision in the status says.
 	superseded
-	// undetermined: outside of the promise. The outcome is reported.
+	// undetermined messages are outside of the promise. Their outcome is reported.
 	undetermined
 )
 
 type message struct {
 	number int
 	name   string
-	// uid is that of the object, where several had the name.
+	// uid is the UID of the object, if several had the name.
 	uid  types.UID
 	want fate
-	// refusal are the reasons of which one must be there where it is refused; nil: KeyReused.
+	// refusal lists the reasons of which a refused message must have one. nil is KeyReused.
 	refusal []string
 	to      []recipient
-	// escalateTo get it if it is not read; escalated: it is not.
+	// escalateTo get the message if it is not read. escalated is set if it is not.
 	escalateTo []recipient
 	escalated  bool
-	// segments that its text is split into; 0: it is not.
+	// segments is into how many segments the text is split. 0 is no split.
 	segments int
 	key      string
-	// notBefore: nothing of it may leave earlier.
+	// notBefore is the time before which nothing of the message may be sent.
 	notBefore time.Time
-	// waits: it is not to finish for now.
+	// waits is set while the message must not finish.
 	waits bool
-	// again counts how often its resource was recreated under its key: each may have it announced once more.
+	// again counts how often the resource was recreated under its key. Each may cause one more announcement.
 	again int
 }
 
@@ -66,7 +67,7 @@ type recipient struct {
 	id    uint32
 }
 
-// reasons are those of which one must be there where a message is refused.
+// reasons returns the reasons of which a refused message must have one.
 func (m *message) reasons() []string {
 	if m.refusal == nil {
 		return []string{v1alpha1.ReasonKeyReused}
@@ -74,7 +75,7 @@ func (m *message) reasons() []string {
 	return m.refusal
 }
 
-// pieces are the rows that the store must hold for the message.
+// pieces returns the rows that the store must have for the message.
 func (m *message) pieces() []piece {
 	var all []piece
 	for _, to := range m.to {
@@ -90,16 +91,16 @@ func (m *message) pieces() []piece {
 	return all
 }
 
-// groupEvery: each n-th message goes to a group.
+// groupEvery makes each n-th message go to a group.
 const groupEvery = 4
 
-// recipientsOf deals the numbers out to users and groups.
+// recipientsOf assigns message numbers to users and groups.
 func (w *world) recipientsOf(number int) []recipient {
 	switch {
 	case w.fan > 1:
 		to := make([]recipient, w.fan)
 		for i := range to {
-			// Half of them are those of the message before.
+			// Half of them are recipients of the message before.
 			to[i] = recipient{false, w.crowd[((number-1)*w.fan/2+i)%len(w.crowd)]}
 		}
 		return to
@@ -132,13 +133,13 @@ func (w *world) object(m *message) *v1alpha1.TeamTalkMessage {
 	return o
 }
 
-// send declares as many messages as take n pieces more.
+// send declares messages with n more pieces.
 func (w *world) send(ctx context.Context, n int) {
 	each := max(1, w.segments) * max(1, w.fan)
 	w.each(ctx, w.more((n+each-1)/each), w.create)
 }
 
-// more adds n messages to those of the scenario, without declaring them.
+// more adds n messages to the scenario, without declaring them.
 func (w *world) more(n int) []*message {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -164,7 +165,7 @@ func (w *world) create(ctx context.Context, m *message) {
 	m.uid = o.UID
 }
 
-// recreate deletes a message's resource, if it is there, and creates another one of its name and key.
+// recreate deletes a message's resource, if it exists, and creates another one with its name and key.
 func (w *world) recreate(ctx context.Context, m *message) {
 	framework.Must(client.IgnoreNotFound(w.cluster.admin.Delete(ctx, w.object(m))))
 	m.again++
@@ -181,7 +182,7 @@ func (w *world) tryPatch(ctx context.Context, m *message, format string, args ..
 
 const creators = 8
 
-// each does something for every message, several at a time; one by one where they are to be in order.
+// each calls do for every message, for several at a time, or for one at a time if the scenario has an order.
 func (w *world) each(ctx context.Context, all []*message, do func(context.Context, *message)) {
 	width := creators
 	if w.inOrder {
@@ -190,7 +191,7 @@ func (w *world) each(ctx context.Context, all []*message, do func(context.Contex
 	framework.Must(framework.Parallel(ctx, width, len(all), func(ctx context.Context, i int) { do(ctx, all[i]) }))
 }
 
-// objects are the resources by UID, as reader has them.
+// objects returns the resources by UID, as reader has them.
 func (w *world) objects(ctx context.Context, reader client.Reader) map[types.UID]*v1alpha1.TeamTalkMessage {
 	list := &v1alpha1.TeamTalkMessageList{}
 	framework.Must(reader.List(ctx, list, client.InNamespace(w.namespace)))
@@ -205,7 +206,7 @@ func (w *world) await(ctx context.Context, what string, met func() (seen string,
 	framework.Must(framework.Await(ctx, what, framework.Checked(func(context.Context) (string, bool) { return met() })))
 }
 
-// finished waits until every message's resource says that it is.
+// finished waits until the status of every message says that it is finished.
 func (w *world) finished(ctx context.Context) {
 	w.await(ctx, "every message is finished", func() (string, bool) {
 		open, seen := w.open(ctx, w.cluster.seen)
@@ -216,7 +217,7 @@ func (w *world) finished(ctx context.Context) {
 	})
 }
 
-// open counts the messages that are not finished, and says what they wait for.
+// open counts the messages that are not finished, and describes what they wait for.
 func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen string) {
 	objects := w.objects(ctx, reader)
 	states := map[string]int{}
@@ -233,7 +234,7 @@ func (w *world) open(ctx context.Context, reader client.Reader) (open int, seen 
 	return open, fmt.Sprintf("%d of %d open: %v", open, len(w.messages), states)
 }
 
-// state is the status of the first recipient that is not done.
+// state describes the status of the first recipient that is not done.
 func state(o *v1alpha1.TeamTalkMessage) string {
 	if o == nil || len(o.Status.Recipients) == 0 {
 		return "not taken up"

@@ -23,14 +23,14 @@ import (
 // mutantSize is the number of messages that a scenario sends for a mutant.
 const mutantSize = 60
 
-// mutantRun is one mutant's scenario, with the mutant and with the operator as it is.
+// mutantRun is the scenario of one mutant. It runs with the mutant and with the unchanged operator.
 type mutantRun struct {
 	mutants.Mutant
 	mutated, intact *result
 }
 
-// runMutants runs the scenario or test of each mutant twice: it must fail with the mutant and
-// pass without. only limits them.
+// runMutants runs the scenario or test of each mutant twice. It must fail with the mutant, and pass without. only
+// limits the mutants.
 func runMutants(ctx context.Context, s *suite, dir, only string) (passed bool, err error) {
 	var runs []*mutantRun
 	err = framework.Try(func() {
@@ -114,8 +114,8 @@ func printMutants(runs []*mutantRun) (passed bool, err error) {
 	return passed, t.Flush()
 }
 
-// caught reports whether the count shows the mutant's error, a scenario that came to its end shows another one, or
-// db_proxy hangs.
+// caught reports whether the mutant was detected. The count shows its error, a complete scenario shows another error,
+// or db_proxy hangs.
 func (r *result) caught() bool {
 	return r.Sum()+r.misordered+r.unknown > 0 || r.err == nil && len(r.problems) > 0 || errors.Is(r.err, errDeadlock)
 }

@@ -50,7 +50,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// wantTest checks that there is a test in dir.
+// wantTest checks that a test exists in dir.
 func wantTest(t *testing.T, dir, test string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
@@ -70,7 +70,7 @@ type goPackage struct {
 	GoFiles                 []string
 }
 
-// goPackages are the operator's packages by folder, with an importer of them.
+// goPackages has the operator's packages by folder, with an importer of them.
 type goPackages struct {
 	fset     *token.FileSet
 	byDir    map[string]goPackage

@@ -19,7 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// nameScenarios are about recipients that are given by name.
+// nameScenarios are about recipients that messages give by name.
 func nameScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "kill-named", needsDev: true,
@@ -36,7 +36,8 @@ func nameScenarios() []scenario {
 	}})
 }
 
-// byName has messages declared to names instead of ids. shift: each recipient has the name of the next one.
+// byName makes messages name their recipients instead of giving ids. With shift, each recipient has the name of the
+// next one.
 func (w *world) byName(shift int) {
 	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
 		o.Spec.To = v1alpha1.Recipients{}
@@ -50,7 +51,7 @@ func (w *world) byName(shift int) {
 	}
 }
 
-// laterID returns the id that comes so much later, around the list.
+// laterID returns the id at this distance in the list, which is circular.
 func laterID(ids []uint32, id uint32, by int) uint32 { return ids[(slices.Index(ids, id)+by)%len(ids)] }
 
 func userName(users []uint32, id uint32, shift int) string {
@@ -89,7 +90,7 @@ func (w *world) resolved(ctx context.Context) {
 	})
 }
 
-// byRef has messages to groups declared to TeamTalkGroups. shift: each group has the resource of the next one.
+// byRef makes messages to groups refer to TeamTalkGroups. With shift, each group has the resource of the next one.
 func (w *world) byRef(shift int) {
 	w.shape = func(_ *message, o *v1alpha1.TeamTalkMessage) {
 		for _, id := range o.Spec.To.Groups {
@@ -102,7 +103,7 @@ func (w *world) byRef(shift int) {
 
 func groupRef(id uint32) string { return fmt.Sprint("group-", id) }
 
-// adoptByRef declares the TeamTalkGroups that byRef expects, in place of others.
+// adoptByRef declares the TeamTalkGroups that byRef expects, and replaces others.
 func (w *world) adoptByRef(ctx context.Context, shift int) {
 	for _, id := range w.groups {
 		g := w.chatGroup(groupRef(laterID(w.groups, id, shift)))
@@ -113,7 +114,7 @@ func (w *world) adoptByRef(ctx context.Context, shift int) {
 }
 
 // killNamed kills the operator when messages to names are recorded, and some of them were sent but not stored. name
-// gives each recipient the name that declare has messages declared to.
+// gives each recipient the name that declare uses.
 func (w *world) killNamed(ctx context.Context, name, declare func(shift int), sent int) {
 	name(0)
 	declare(0)
@@ -131,7 +132,7 @@ func (w *world) killNamed(ctx context.Context, name, declare func(shift int), se
 	framework.Must(dropped.Await(ctx, sent))
 	w.resolved(ctx)
 	w.kill(w.leader)
-	// Resolved again, each message would go to another one.
+	// If names were resolved again, each message would go to another recipient.
 	name(1)
 	declare(1)
 	dropped.Remove()

@@ -26,7 +26,7 @@ func objectScenarios() []scenario {
 	}
 }
 
-// slowly delays answers so that there is time to do something mid-flight.
+// slowly delays answers, so that something can be done while messages are in flight.
 func (w *world) slowly() *faultproxy.Armed {
 	return w.db.Add(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: messages,
 		Do: faultproxy.Delay(500 * time.Millisecond)})
@@ -44,7 +44,7 @@ func secretRotated(ctx context.Context, w *world) {
 	w.send(ctx, w.size-w.size/2)
 }
 
-// absent is a user that no TeamTalk has.
+// absent is the id of a user that no TeamTalk has.
 const absent = 2147483646
 
 func edited(ctx context.Context, w *world) {
@@ -64,7 +64,7 @@ func edited(ctx context.Context, w *world) {
 	})
 	slow.Remove()
 	w.finished(ctx)
-	// Those that failed are sent once they are corrected, and edited again meanwhile.
+	// Messages that failed are sent after a correction, and are edited again meanwhile.
 	w.each(ctx, w.messages, func(ctx context.Context, m *message) {
 		if failing(m) {
 			edits.Add(1)
@@ -74,7 +74,7 @@ func edited(ctx context.Context, w *world) {
 	})
 }
 
-// someEvery: each n-th message is the one that something is done to.
+// someEvery selects each n-th message for a change.
 const someEvery = 3
 
 func recreated(ctx context.Context, w *world) {
@@ -87,7 +87,7 @@ func recreated(ctx context.Context, w *world) {
 	})
 }
 
-// remove deletes some of the messages while they are under way.
+// remove deletes some of the messages while they are in progress.
 func (w *world) remove(ctx context.Context, then func(context.Context, *message)) {
 	slow := w.slowly()
 	defer slow.Remove()

@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// readPolicyScenarios are about messages with a readPolicy: no read is invented, and none is lost silently.
+// readPolicyScenarios are about messages with a readPolicy. No read is invented, and none is lost silently.
 func readPolicyScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "kill-reading", needsDev: true, run: killReading,
@@ -22,7 +22,7 @@ func readPolicyScenarios() []scenario {
 	}})
 }
 
-// killReading has a third of all conversations read right before the kill, and another one before the next term.
+// killReading reads a third of all conversations right before the kill, and another third before the next term.
 func killReading(ctx context.Context, w *world) {
 	w.shape = func(_ *message, o *v1alpha1.TeamTalkMessage) { o.Spec.ReadPolicy = &v1alpha1.ReadPolicy{} }
 	w.send(ctx, w.size)
@@ -39,7 +39,7 @@ func killReading(ctx context.Context, w *world) {
 			if slices.Contains(read, to) {
 				return isRead || reason == v1alpha1.ReasonReadsMissed
 			}
-			// No counter can show that a group has not read it.
+			// No counter shows that the members of a group have not read a message.
 			return !isRead && (reason == v1alpha1.ReasonUnread || to.group && reason == v1alpha1.ReasonReadsMissed)
 		})
 	if !areDecided {
@@ -49,11 +49,11 @@ func killReading(ctx context.Context, w *world) {
 	w.readsAre(ctx, "all are read", func(_ recipient, isRead bool, _ string) bool { return isRead })
 }
 
-// readPatience is longer than the operator takes to tell what was read: 30 s if no counter is answered, and a minute
-// until it asks again.
+// readPatience is longer than the operator takes to learn what was read. That is 30 s if no counter is answered, and
+// a minute until it asks again.
 const readPatience = 2 * time.Minute
 
-// conversations are those of all messages.
+// conversations returns the conversations of all messages.
 func (w *world) conversations() (all []recipient) {
 	for _, m := range w.messages {
 		for _, to := range m.to {
@@ -65,7 +65,7 @@ func (w *world) conversations() (all []recipient) {
 	return all
 }
 
-// readConversations has the recipients read their conversations with the sender, and one member those of groups.
+// readConversations reads the conversations with the sender as their recipients, and those of groups as one member.
 func (w *world) readConversations(ctx context.Context, all []recipient) {
 	framework.Must(framework.Parallel(ctx, creators, len(all), func(ctx context.Context, i int) {
 		user, session := all[i].id, framework.ChatOf(w.sender, all[i].id)

@@ -13,7 +13,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// outage is how long reads stay wrong: longer than absence takes to be proved.
+// outage is how long reads stay wrong. It is longer than a proof of absence takes.
 const outage = settle + lag + 3*time.Second
 
 func readScenarios() []scenario {
@@ -33,7 +33,7 @@ func readScenarios() []scenario {
 	}
 }
 
-// doubtful ends connections instead of answering some messages, which are stored. It calls then before each.
+// doubtful ends connections instead of answering some messages, which are stored. It calls then before each end.
 func (w *world) doubtful(group bool, then func(faultproxy.Frame)) *faultproxy.Armed {
 	return w.onDB(faultproxy.Rule{
 		Direction: faultproxy.ToClient, Commands: messages, Every: 5, Count: max(2, w.size/25), OnFire: then,
@@ -52,7 +52,7 @@ func (w *world) emptyReads(ctx context.Context, group bool) {
 				(f.Group() == group || f.Command == wire.CommandUsersInfoRsp)
 		},
 	})
-	// From the first doubt on: the operator must learn nothing before.
+	// Reads are wrong from the first doubt on, because the operator must learn nothing before.
 	cut := w.doubtful(group, func(faultproxy.Frame) { out.Store(true) })
 	w.send(ctx, w.size)
 	framework.Must(cut.Await(ctx, 1))

@@ -19,7 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// receiverScenarios are about alerts that are escalated unless they are resolved before.
+// receiverScenarios are about alerts that are escalated if they are not resolved in time.
 func receiverScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "kill-resolving", needsDev: true, run: killResolving,
@@ -27,10 +27,10 @@ func receiverScenarios() []scenario {
 	}})
 }
 
-// callers is the token of those who post to the receivers.
+// callers is the token of the callers of the receivers.
 const callers = "chaos-callers-token"
 
-// gateway is a process that serves receivers, with its own way to the API server.
+// gateway is a process that serves receivers, with its own proxy to the API server.
 type gateway struct {
 	world   *world
 	process *framework.Process
@@ -39,7 +39,8 @@ type gateway struct {
 	file    string
 }
 
-// serveReceivers has a receiver for each user, and a gateway that serves them. It gives each message to one of them.
+// serveReceivers creates a receiver for each user, and a gateway that serves them. It assigns each message to one of
+// them.
 func (w *world) serveReceivers(ctx context.Context) *gateway {
 	c, user := w.cluster, "gateway-"+w.namespace
 	framework.Must(framework.BindGateway(ctx, c.admin, user))
@@ -68,7 +69,7 @@ func (w *world) serveReceivers(ctx context.Context) *gateway {
 
 func receiverOf(m *message) string { return fmt.Sprintf("of-%d", m.to[0].id) }
 
-// receiver is that of a message's recipient.
+// receiver returns the receiver of a message's recipient.
 func (w *world) receiver(m *message) *v1alpha1.TeamTalkReceiver {
 	to, escalateTo := recipients(m.to), recipients(m.escalateTo)
 	return &v1alpha1.TeamTalkReceiver{
@@ -96,7 +97,7 @@ func (g *gateway) stop() {
 	g.api.Stop()
 }
 
-// post tells of an alert once, and returns whether that was answered with 200, and the answer.
+// post posts an alert once. It returns whether the answer was 200, and the answer.
 func (g *gateway) post(ctx context.Context, m *message, status string) (ok bool, answer string) {
 	body := fmt.Sprintf(`{"id":"%d","status":%q,"text":%q}`, m.number, status, g.world.text(m.number))
 	url := fmt.Sprintf("http://%s/v1/receivers/%s/%s", g.address, g.world.namespace, receiverOf(m))
@@ -138,15 +139,15 @@ func (g *gateway) object(ctx context.Context, m *message) *v1alpha1.TeamTalkMess
 	return o
 }
 
-// raced are the alerts of which some are resolved while their deadline passes.
+// raced has alerts of which some are resolved while their deadline passes.
 type raced struct {
 	*gateway
 	alerts []*message
-	// answered, by index, and begun: the escalation had begun before that.
+	// answered has the resolved alerts, by index. begun has those whose escalation had begun before that.
 	answered, begun []bool
 }
 
-// resolved notes that an alert is resolved, and that this was answered.
+// resolved records that an alert is resolved, and that this was answered.
 func (r *raced) resolved(ctx context.Context, i int) {
 	r.answered[i], r.begun[i] = true, r.object(ctx, r.alerts[i]).Status.Escalated()
 }
@@ -178,14 +179,14 @@ func killResolving(ctx context.Context, w *world) {
 	}
 	w.decided(ctx)
 	for i, m := range race {
-		if r.begun[i] { // what had not been sent to then may have been stopped
+		if r.begun[i] { // what was not sent by then may have been stopped
 			m.escalateTo, m.escalated = escalatedTo(g.object(ctx, m)), true
 		}
 	}
 }
 
-// killBoth kills the operator and the gateway while the deadlines of all alerts pass, and some are resolved. It starts
-// them again.
+// killBoth kills the operator and the gateway while the deadlines of all alerts pass and some are resolved. Then it
+// starts both again.
 func (r *raced) killBoth(ctx context.Context) {
 	w := r.world
 	hung := r.api.Add(apiproxy.Rule{Match: func(r *http.Request) bool { return r.Method == http.MethodPatch },
@@ -212,7 +213,7 @@ func (r *raced) killBoth(ctx context.Context) {
 	r.start(ctx)
 }
 
-// decided waits until no alert can be read in time any more, and no escalation is under way.
+// decided waits until all deadlines have passed, and no escalation is in progress.
 func (w *world) decided(ctx context.Context) {
 	w.await(ctx, "every deadline has passed", func() (string, bool) {
 		open, objects := 0, w.objects(ctx, w.cluster.admin)
@@ -226,7 +227,7 @@ func (w *world) decided(ctx context.Context) {
 	})
 }
 
-// escalatedTo are the recipients that a resource shows its escalation to.
+// escalatedTo returns the recipients of the escalation in a status.
 func escalatedTo(o *v1alpha1.TeamTalkMessage) (all []recipient) {
 	for _, r := range o.Status.Escalation.Recipients {
 		if r.Reason != v1alpha1.ReasonAlertResolved {

@@ -39,8 +39,8 @@ func (w *world) resendSome() {
 	}
 }
 
-// revise edits messages: every other one gets another text, the others one recipient more. The API server refuses to
-// set Resend on a message that no operator has recorded: that one stays as it is.
+// revise edits messages. Every other one gets another text, the others one more recipient. The API server refuses to
+// set Resend on a message that no operator has recorded, which is not changed then.
 func (w *world) revise(ctx context.Context, some []*message) {
 	w.each(ctx, some, func(ctx context.Context, m *message) {
 		if m.number/3%2 == 0 {
@@ -81,7 +81,7 @@ func (w *world) addRecipient(ctx context.Context, m *message) {
 	m.to = append(m.to, next)
 }
 
-// judgeSuperseded compares the rows of the first revision with its record.
+// judgeSuperseded compares the rows of the first revision with its record in the status.
 func judgeSuperseded(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMessage) {
 	there := 0
 	for _, p := range m.pieces() {
@@ -96,12 +96,12 @@ func judgeSuperseded(t *tally, m *message, rows stored, o *v1alpha1.TeamTalkMess
 	}
 }
 
-// share is the kth of n shares of the messages. Each has messages of all kinds.
+// share returns the kth of n shares of the messages. Each share has messages of all kinds.
 func (w *world) share(k, n int) []*message {
 	return slices.DeleteFunc(slices.Clone(w.messages), func(m *message) bool { return m.number/6%n != k })
 }
 
-// underWay waits until the status shows messages that are not finished, and were not declared with Resend.
+// underWay waits until statuses show messages that are not finished and were not declared with Resend.
 func (w *world) underWay(ctx context.Context) {
 	w.await(ctx, "messages under way are recorded", func() (string, bool) {
 		n := 0
@@ -117,7 +117,7 @@ func (w *world) underWay(ctx context.Context) {
 func killRevised(ctx context.Context, w *world) {
 	w.resendSome()
 	b := halfLost(w)
-	// Otherwise the stored messages are found before the kill.
+	// Otherwise the operator would find the stored messages before the kill.
 	unseen := w.onDB(faultproxy.Rule{Direction: faultproxy.ToClient, Commands: []wire.Command{wire.CommandMsgListRsp},
 		Do: faultproxy.Drop})
 	w.send(ctx, w.size)
@@ -132,7 +132,7 @@ func killRevised(ctx context.Context, w *world) {
 	w.replace(ctx)
 	w.revise(ctx, shares[2])
 	w.finished(ctx)
-	// A revision whose request is lost must not be taken for the former one.
+	// A revision whose request is lost must not be confused with the one before.
 	lost := w.onDB(faultproxy.Rule{Commands: messages, Every: 2, Count: len(shares[3]) / 2, Do: faultproxy.Drop})
 	w.revise(ctx, shares[3])
 	framework.Must(lost.Await(ctx, 1))

@@ -35,7 +35,7 @@ func routerDrops(ctx context.Context, w *world) {
 	w.onRoute(faultproxy.Rule{
 		Commands: messages, Every: 5, Do: faultproxy.Drop,
 		OnFire: func(f faultproxy.Frame) {
-			// The operator cannot see what the router loses.
+			// The operator cannot see which announcements the router loses.
 			if which, ok := w.pieceOf(f.Message()); ok {
 				w.mu.Lock()
 				defer w.mu.Unlock()
@@ -65,7 +65,7 @@ func routerGone(ctx context.Context, w *world) {
 		return fmt.Sprintf("%+v", conditions), meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionRouterConnected)
 	})
 	w.send(ctx, w.size)
-	// None waits for the router of another one in its conversation.
+	// No message waits for the announcement of another one in its conversation.
 	w.await(ctx, "all messages are stored and wait for a router", func() (string, bool) {
 		n := 0
 		for _, o := range w.objects(ctx, w.cluster.seen) {
@@ -78,11 +78,11 @@ func routerGone(ctx context.Context, w *world) {
 	w.route.SetGone(false)
 }
 
-// deafness is how long the router is a black hole: longer than the operator waits
-// for the answers of two connections.
+// deafness is how long the router answers nothing. It is longer than the operator waits for the answers of two
+// connections.
 const deafness = 12 * time.Second
 
-// routerBlackHole begins with a router that answers: one that never has counts as a version that does not.
+// routerBlackHole begins with a router that answers. The operator assumes that a router that never has cannot answer.
 func routerBlackHole(ctx context.Context, w *world) {
 	w.send(ctx, w.size/4)
 	w.finished(ctx)
@@ -92,7 +92,7 @@ func routerBlackHole(ctx context.Context, w *world) {
 	w.send(ctx, w.size-w.size/4)
 	framework.Must(in.Await(ctx, w.caught()))
 	after(ctx, deafness)
-	// A router that comes back has none of the old connections, which would answer about lost messages.
+	// The old connections end, because they would answer about lost messages.
 	w.route.SetGone(true)
 	in.Remove()
 	out.Remove()

@@ -80,7 +80,7 @@ func (p *peer) of(which piece) int {
 	return p.counts[which]
 }
 
-// onWire remembers which announcements went over which connection to the router.
+// onWire records which announcements went over which connection to the router.
 type onWire struct {
 	world *world
 	mu    sync.Mutex
@@ -104,7 +104,7 @@ func (o *onWire) passed(c *faultproxy.Conn, f faultproxy.Frame) {
 	o.by[c][which] = true
 }
 
-// ended is how many of the connections that had the piece's announcement have ended.
+// ended returns how many connections with the piece's announcement have ended.
 func (o *onWire) ended(which piece) (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -116,9 +116,9 @@ func (o *onWire) ended(which piece) (n int) {
 	return n
 }
 
-// countRoutes compares announcements with the store. One more is allowed for each resource that was recreated
-// under its key, and in scenarios that end connections, or for an adopted message, for each ended connection
-// that carried it.
+// countRoutes compares announcements with the store. One more is permitted for each resource that was recreated under
+// its key. In scenarios that end connections, and for an adopted message, one more is permitted for each ended
+// connection that carried it.
 func (w *world) countRoutes(ctx context.Context, t *tally, rows stored, adopted func(piece) bool,
 	ended func(piece) int) {
 	ctx, cancel := context.WithTimeout(ctx, routePatience)

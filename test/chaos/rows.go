@@ -19,7 +19,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// rowScenarios are about what else is in a conversation, and about what was never sent.
+// rowScenarios are about other rows in a conversation, and about messages that were never sent.
 func rowScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "unsent-audio", run: unsentAudio,
@@ -54,7 +54,7 @@ func unsentAudio(ctx context.Context, w *world) {
 	w.finished(ctx)
 }
 
-// Groups that are not those of the target: the first do not exist, the others lack the sender.
+// These groups are not in the target. The first ones do not exist, and the sender is not in the others.
 const (
 	unknownGroups = 900
 	foreignGroups = 950
@@ -110,10 +110,10 @@ func (w *world) write(ctx context.Context, db *dbproxy.Client, to recipient, at 
 	return id
 }
 
-// foreignKey is one that no Secret of a scenario has.
+// foreignKey is a key that no Secret of a scenario has.
 const foreignKey = "chaos-foreign-key-0123456789abcd"
 
-// keysSince makes the server's record of its keys begin at a time, as of a server that is older.
+// keysSince sets the time at which the server's record of its keys begins, as that of an older server.
 func (w *world) keysSince(ctx context.Context, since time.Time) {
 	admin, server, secret := w.cluster.admin, w.server(), w.secret(w.keys[0], "")
 	framework.Must(retry.RetryOnConflict(retry.DefaultRetry, func() error {
@@ -135,8 +135,8 @@ func (w *world) keysSince(ctx context.Context, since time.Time) {
 	})
 }
 
-// foreignRows: rows that cannot be the operator's hide nothing, nor do rows under another key since the operator
-// records the keys in use. Older rows may be the message.
+// foreignRows: rows that cannot be the operator's hide nothing. Rows under another key also hide nothing, if they are
+// newer than the record of the keys. Older rows may be the message.
 func foreignRows(ctx context.Context, w *world) {
 	all := w.recipients(false, 0)
 	w.sendTo(ctx, len(all), all)
@@ -185,7 +185,7 @@ func keyRemoved(ctx context.Context, w *world) {
 	framework.Must(w.cluster.admin.Update(ctx, w.secret(thirdKey, secondKey)))
 	w.counts(func() int { return 2 })
 	keyed := w.messages[:2*some]
-	// What only its own resource can have sent does not wait.
+	// A message does not wait if only its own resource can have sent it.
 	w.deal = nil
 	w.send(ctx, some)
 	w.finished(ctx)
@@ -209,8 +209,8 @@ const (
 	slowUsers = 6
 )
 
-// slowAudioHistory: of one row a day, those of the key's window can be read in time. Of one row an hour they cannot,
-// and the message says so.
+// slowAudioHistory: with one row per day, the rows in the key's window can be read in time. With one row per hour
+// they cannot, and the status says so.
 func slowAudioHistory(ctx context.Context, w *world) {
 	slow := w.recipients(false, 0)[:slowUsers]
 	isLong := func(n int) bool { return n%3 == 0 }
@@ -245,7 +245,7 @@ func slowAudioHistory(ctx context.Context, w *world) {
 	w.explained(ctx, func(recipient) string { return "too slowly" })
 }
 
-// endBy gives messages a deadline, by which a doubt that cannot be settled ends.
+// endBy gives messages a deadline, which ends a doubt that cannot be settled.
 func (w *world) endBy(d time.Duration) {
 	before, seconds := w.shape, int64(d/time.Second)
 	w.shape = func(m *message, o *v1alpha1.TeamTalkMessage) {
@@ -256,7 +256,7 @@ func (w *world) endBy(d time.Duration) {
 	}
 }
 
-// explained checks that what had to end as OutcomeUnknown says why.
+// explained checks that messages that end as OutcomeUnknown say why.
 func (w *world) explained(ctx context.Context, why func(recipient) string) {
 	objects := w.objects(ctx, w.cluster.admin)
 	for _, m := range w.messages {

@@ -14,8 +14,8 @@ import (
 const (
 	// retryBound is for scenarios that wait for answers, ask stores and send again.
 	retryBound = 3 * time.Minute
-	// takeoverBound is how long a scenario may take in which a Lease runs out: 15 s for that,
-	// 30 s for db_proxy's patience, settle and lag, and what a busy machine adds.
+	// takeoverBound is how long a scenario may take in which a Lease expires. It covers 15 s for the Lease, 30 s for
+	// db_proxy's patience, settle and lag, and the delay of a busy machine.
 	takeoverBound = 4 * time.Minute
 )
 
@@ -24,23 +24,23 @@ type scenario struct {
 	name string
 	// clause describes the fault, and where it occurs.
 	clause string
-	// bound is how long it may take in all. The default is retryBound.
+	// bound is how long the scenario may take in total. The default is retryBound.
 	bound time.Duration
-	// alone: it stops, starts or cuts off operators, so it shares neither operator nor API server.
+	// alone is set if it stops, starts or disconnects operators. Then it shares neither operator nor API server.
 	alone bool
-	// needsDev: only teamtalk-dev can do what it needs.
+	// needsDev is set if only teamtalk-dev has what it needs.
 	needsDev bool
 	short    bool
-	// reroutes: connections to the router end, and what was on them may be announced once more.
+	// reroutes is set if connections to the router end. The messages on them may be announced once more.
 	reroutes bool
-	// flags are those of its operators, beside the usual ones.
+	// flags are additional flags of its operators.
 	flags []string
-	// firstBuild is the variant that the first operator is built as, see mutants.Variant.
+	// firstBuild is the variant of the first operator, see mutants.Variant.
 	firstBuild string
 	run        func(ctx context.Context, w *world)
 }
 
-// scenarios are all of them, longest first, so that they end together.
+// scenarios returns all scenarios. The longest come first, so that all end at about the same time.
 func scenarios() []scenario {
 	all := slices.Concat(takeovers(killScenarios()), takeovers(lifetimeScenarios()), scheduleScenarios(), nameScenarios(),
 		readPolicyScenarios(), escalationScenarios(), receiverScenarios(),
@@ -54,7 +54,7 @@ func scenarios() []scenario {
 	return all
 }
 
-// takeovers are scenarios in which a Lease runs out.
+// takeovers are scenarios in which a Lease expires.
 func takeovers(all []scenario) []scenario {
 	for i := range all {
 		all[i].bound, all[i].alone, all[i].reroutes = takeoverBound, true, true
@@ -62,7 +62,7 @@ func takeovers(all []scenario) []scenario {
 	return all
 }
 
-// choose returns the scenarios that were asked for by name; all where none was.
+// choose returns the scenarios that are named, or all if none is named.
 func choose(names string, short bool) ([]scenario, error) {
 	all := scenarios()
 	if names == "" {

@@ -21,7 +21,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// scheduleScenarios are about TeamTalkSchedules: each scheduled time has one message, whatever ends in between.
+// scheduleScenarios are about TeamTalkSchedules. Each scheduled time has one message, whatever fails in between.
 func scheduleScenarios() []scenario {
 	return takeovers([]scenario{{
 		name: "schedules", run: schedulesDue,
@@ -30,8 +30,8 @@ func scheduleScenarios() []scenario {
 	}})
 }
 
-// schedulesDue has two times of each schedule. The first one is overdue when the operators come back, and so are two
-// older ones that must not be made up for. At each time a schedule has another text, and these are counted.
+// schedulesDue uses two times of each schedule. The first one is overdue when the operators return. Two older ones
+// are also overdue, and must be skipped. A schedule has a different text at each time, and the texts are counted.
 func schedulesDue(ctx context.Context, w *world) {
 	framework.Must(w.leader.Stop(ctx))
 	overdue := time.Now().Truncate(time.Minute)
@@ -68,17 +68,18 @@ func schedulesDue(ctx context.Context, w *world) {
 }
 
 const (
-	// untilNext is at least as long as it takes until all overdue messages are created: 15 s for the Lease of a dead
-	// leader, and what a busy machine adds.
+	// untilNext is at least the time until all overdue messages are created: 15 s for the Lease of a dead leader, and
+	// the delay of a busy machine.
 	untilNext = 45 * time.Second
-	// hungRequests hang of each kind, and lateRequests are done late: fewer than are made at a time.
+	// hungRequests of each kind hang, and lateRequests are executed late. Both are fewer than the controller makes at
+	// a time.
 	hungRequests, lateRequests = 4, 8
 )
 
-// kept: the schedule keeps the message when it is delivered.
+// kept reports whether the schedule keeps the message after its delivery.
 func (m *message) kept() bool { return m.want == delivered }
 
-// schedule creates n schedules as an operator has left them that ended three minutes before the time overdue.
+// schedule creates n schedules in the state of an operator that ended three minutes before the time overdue.
 func (w *world) schedule(ctx context.Context, n int, overdue, next time.Time) []*message {
 	var minutes []string
 	for _, at := range []time.Time{overdue.Add(-2 * time.Minute), overdue.Add(-time.Minute), overdue, next} {
@@ -112,7 +113,7 @@ func (w *world) scheduleOf(m *message) *v1alpha1.TeamTalkSchedule {
 	return &v1alpha1.TeamTalkSchedule{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: m.name}}
 }
 
-// retext gives the schedules of messages other texts, which are declared as further messages to the same recipients.
+// retext gives the schedules of messages other texts. These count as further messages to the same recipients.
 func (w *world) retext(ctx context.Context, first []*message) {
 	for i, m := range w.more(len(first)) {
 		m.to, m.want, m.name = first[i].to, first[i].want, first[i].name
@@ -126,7 +127,7 @@ func (w *world) retext(ctx context.Context, first []*message) {
 	})
 }
 
-// messageCreate and scheduleStatus match what the controller of schedules writes.
+// messageCreate and scheduleStatus match the writes of the controller of schedules.
 func messageCreate(r *http.Request) bool {
 	return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/teamtalkmessages")
 }
@@ -135,12 +136,13 @@ func scheduleStatus(r *http.Request) bool {
 	return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/teamtalkschedules/")
 }
 
-// executed does a request, although its client may not wait for the answer.
+// executed executes a request, although its client may not wait for the answer.
 func executed(r *http.Request, next http.Handler) {
 	next.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
 }
 
-// hangSome makes some creations hang before they are executed, some afterwards, and some records of creations.
+// hangSome makes requests hang: some creations before they are executed, some afterwards, and some records of
+// creations.
 func (w *world) hangSome(o *operator) (all []*apiproxy.Armed) {
 	after := func(rw http.ResponseWriter, r *http.Request, next http.Handler) {
 		executed(r, next)
@@ -158,7 +160,7 @@ func (w *world) hangSome(o *operator) (all []*apiproxy.Armed) {
 	return all
 }
 
-// lateCreates are creations that the API server does only when they are released.
+// lateCreates has creations that the API server executes only when they are released.
 type lateCreates struct {
 	*apiproxy.Armed
 	released chan struct{}
@@ -181,7 +183,8 @@ func (w *world) delayCreates(o *operator) *lateCreates {
 	return late
 }
 
-// ticked waits until each schedule has recorded that the message of a time was created, and finds those that are kept.
+// ticked waits until each schedule has recorded the creation of the message of a time. It finds the messages that are
+// kept.
 func (w *world) ticked(ctx context.Context, all []*message, at time.Time) {
 	w.await(ctx, "all messages of "+at.Format(time.TimeOnly)+" are created", func() (string, bool) {
 		list := &v1alpha1.TeamTalkScheduleList{}
@@ -203,7 +206,7 @@ func (w *world) ticked(ctx context.Context, all []*message, at time.Time) {
 	}
 }
 
-// settleKept waits until all messages are finished, and those that are not kept are deleted.
+// settleKept waits until all messages are finished, and the messages that are not kept are deleted.
 func (w *world) settleKept(ctx context.Context) {
 	w.finished(ctx)
 	w.await(ctx, "delivered messages are deleted that their schedules do not keep", func() (string, bool) {

@@ -18,7 +18,7 @@ import (
 
 func (w *world) cipher(key string) *cipher.Cipher { return framework.MustGet(cipher.New([]byte(key))) }
 
-// direct runs f with a client that goes past the proxies.
+// direct runs f with a client that does not use the proxies.
 func (w *world) direct(ctx context.Context, f func(context.Context, *dbproxy.Client)) {
 	ctx, cancel := context.WithCancel(ctx)
 	db := dbproxy.New(dbproxy.Options{Address: w.dbProxy, Connections: 1, RequestTimeout: w.patience})
@@ -37,7 +37,7 @@ func (w *world) warmUp(ctx context.Context) {
 	c := w.cipher(w.keys[0])
 	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		for _, id := range w.groups {
-			// It may be stored more than once.
+			// The message may be stored more than once.
 			stored := untilAnswered(ctx, func() (uint32, error) {
 				return db.Send(ctx, ctx, dbproxy.Message{
 					From: w.sender, To: id, CreateTime: uint32(time.Now().Unix()) - 1,
@@ -54,15 +54,15 @@ func (w *world) warmUp(ctx context.Context) {
 // row is a piece as it is in the store.
 type row struct {
 	id uint32
-	// at is its time in unix seconds, as its sender gave it.
+	// at is the time that the sender gave, in unix seconds.
 	at   uint32
 	text string
 }
 
-// stored are the rows of each piece.
+// stored has the rows of each piece.
 type stored map[piece][]row
 
-// rows asks TeamTalk for the history of every conversation, as any client can.
+// rows reads the history of every conversation from TeamTalk, as any client can.
 func (w *world) rows(ctx context.Context) stored {
 	rows := stored{}
 	conversations := sets.New[recipient]()
@@ -90,7 +90,7 @@ func (w *world) rows(ctx context.Context) stored {
 	return rows
 }
 
-// untilAnswered repeats a request that is not answered, as a db_proxy with a hanging thread does with some.
+// untilAnswered repeats a request until it is answered. A db_proxy with a hanging thread leaves some unanswered.
 func untilAnswered[T any](ctx context.Context, request func() (T, error)) (answer T) {
 	framework.Must(framework.Await(ctx, "db_proxy answers", func(context.Context) (string, bool, error) {
 		var err error
@@ -100,7 +100,7 @@ func untilAnswered[T any](ctx context.Context, request func() (T, error)) (answe
 	return answer
 }
 
-// history reads back to before the scenario began.
+// history reads the rows since before the scenario began.
 func (w *world) history(ctx context.Context, db *dbproxy.Client, to recipient) []*wire.MsgInfo {
 	s := dbproxy.Session{Type: wire.SessionType_SESSION_TYPE_SINGLE, UserID: w.sender, ID: to.id}
 	if to.group {

@@ -18,8 +18,8 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// How many scenarios share an operator at a time, and how many clusters there are for the others, which mostly wait for
-// a Lease to run out. More would wait for the processor.
+// These are how many scenarios share an operator at a time, and how many clusters there are for the others. The
+// others mostly wait for a Lease to expire. With larger numbers, all would wait for the processor.
 const (
 	sharing       = 6
 	maxClusters   = 3
@@ -30,10 +30,10 @@ const (
 const settleDown = time.Minute
 
 type suite struct {
-	// size is the number of messages of each scenario, at least; clusters how many there are
-	// for scenarios that are alone.
+	// size is the smallest number of messages of a scenario. clusters is the number of clusters for scenarios that
+	// are alone.
 	size, clusters int
-	// own is the user's own TeamTalk; nil: a teamtalk-dev for each scenario.
+	// own is the user's own TeamTalk. If it is nil, each scenario has a teamtalk-dev.
 	own    *target
 	binary string
 	log    func(format string, args ...any)
@@ -46,7 +46,7 @@ type result struct {
 	sent, faults int
 	tally
 	err error
-	// skipped says why it was not run at all.
+	// skipped is the reason why the scenario was not run, or empty.
 	skipped string
 	took    time.Duration
 }
@@ -74,7 +74,7 @@ func (s *suite) run(ctx context.Context, all []scenario) ([]*result, error) {
 	width, clusters := min(sharing, len(shared)), min(s.clusters, len(alone))
 	var g errgroup.Group
 	if s.own != nil {
-		// One at a time: each operator limits its own load on the user's TeamTalk.
+		// They run one at a time, because each operator limits only its own load on the user's TeamTalk.
 		width, clusters = min(1, width), min(1, clusters)
 		g.SetLimit(1)
 	}
@@ -130,7 +130,7 @@ func (s *suite) runOne(ctx context.Context, c *cluster, op *operator, r *result)
 		}
 		w.play(bounded, op)
 	})
-	// Whatever became of it is counted, in a time of its own.
+	// The outcome is counted in any case, with a separate timeout.
 	counting, cancelCounting := context.WithTimeout(overall, settleDown)
 	defer cancelCounting()
 	if w.peer != nil {
@@ -144,7 +144,7 @@ func (s *suite) runOne(ctx context.Context, c *cluster, op *operator, r *result)
 	r.err = errors.Join(r.err, w.teardown(counting))
 }
 
-// play prepares and runs the scenario, and waits for the messages' ends.
+// play prepares and runs the scenario, and waits until the messages are finished.
 func (w *world) play(ctx context.Context, op *operator) {
 	framework.Mustf(framework.Try(func() { w.setup(ctx, op) }), "set up")
 	w.run(ctx, w)
@@ -160,7 +160,7 @@ func (s *suite) target(ctx context.Context) *target {
 	return &own
 }
 
-// dump keeps the operators' logs of a scenario that did not come to its end, where CHAOS_LOGS names a folder.
+// dump writes the operators' logs of an incomplete scenario to the folder CHAOS_LOGS, if it is set.
 func (w *world) dump() {
 	dir := os.Getenv("CHAOS_LOGS")
 	if dir == "" {
@@ -175,8 +175,8 @@ func (w *world) dump() {
 	}
 }
 
-// ends says which operators have ended, killed or not, and what they logged last: one that has lost its Lease ends, and
-// nothing goes on.
+// ends lists which operators have ended, killed or not, and their last log lines. An operator that lost its Lease
+// ends, and then nothing continues.
 func (w *world) ends() error {
 	var errs []error
 	for n, o := range w.operators {
@@ -230,7 +230,7 @@ func (r *result) complaints() []string {
 	return all
 }
 
-// printTable writes the table, and reports whether all that was run has passed.
+// printTable writes the table, and reports whether all scenarios that were run have passed.
 func printTable(out io.Writer, results []*result) (passed bool) {
 	passed = true
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -262,7 +262,7 @@ func printTable(out io.Writer, results []*result) (passed bool) {
 	return passed
 }
 
-// cells are the first n counts as columns, each after a tab.
+// cells returns the first n counts as columns, each after a tab.
 func (t *tally) cells(n int) string {
 	var b strings.Builder
 	for _, count := range t.counts()[:n] {

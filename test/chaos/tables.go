@@ -15,7 +15,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// tableScenarios are about reads that lie in part: of one of TeamTalk's tables, or since a moment.
+// tableScenarios are about reads that are partly wrong: for one of TeamTalk's tables, or since a moment.
 func tableScenarios() []scenario {
 	return append(takeovers([]scenario{
 		{name: "table-unreadable-restart", needsDev: true, run: tableUnreadableRestart,
@@ -36,7 +36,7 @@ func tableScenarios() []scenario {
 	}...)
 }
 
-// recipients are all users or groups, without the last ones.
+// recipients returns all users or groups without the last ones.
 func (w *world) recipients(group bool, without int) []recipient {
 	ids := w.users
 	if group {
@@ -75,8 +75,8 @@ func (w *world) inOneTable(ctx context.Context, all []recipient) (same []recipie
 	return same, table
 }
 
-// newcomers are users whose first message is unanswered: nothing of their conversations is known. TeamTalk has a table
-// for each eighth.
+// newcomers are users whose first message is not answered, so nothing of their conversations is known. TeamTalk has a
+// table for each eighth of them.
 const newcomers = 8
 
 func (w *world) tableUnreadable(ctx context.Context, group bool) {
@@ -98,7 +98,7 @@ func (w *world) tableUnreadable(ctx context.Context, group bool) {
 	cut.Remove()
 }
 
-// sendFirst sends their first messages to users, and cuts the connection instead of each answer.
+// sendFirst sends the first message to each of the users, and cuts the connection instead of each answer.
 func (w *world) sendFirst(ctx context.Context, users []uint32) {
 	unanswered := w.cutFirst(users)
 	w.deal = func(m *message) {
@@ -140,7 +140,8 @@ func tableUnreadableRestart(ctx context.Context, w *world) {
 	w.dev.Faults().Clear()
 }
 
-// While reads are stale, some messages are sent every tick: each one that is shown shows that other reads are stale.
+// While reads are stale, some messages are sent every tick. Each row that reads show proves that other reads are
+// stale.
 const (
 	staleTick  = 500 * time.Millisecond
 	eachTick   = 6
@@ -148,7 +149,7 @@ const (
 	staleTicks = int(outage / staleTick)
 )
 
-// oneAtATime reports true for one connection, and for another one once that one has ended.
+// oneAtATime reports true for one connection, and for another one after the first has ended.
 func oneAtATime() func(*faultproxy.Conn) bool {
 	var mu sync.Mutex
 	var one *faultproxy.Conn
@@ -162,8 +163,8 @@ func oneAtATime() func(*faultproxy.Conn) bool {
 	}
 }
 
-// cutTogether drops the answers to the next n messages, and cuts their connections with the last one: the moment from
-// which their absence could be proved is the same for all.
+// cutTogether drops the answers to the next n messages, and cuts their connections with the last one. So their
+// absence could be proved from the same moment on.
 func (w *world) cutTogether(n int) *faultproxy.Armed {
 	var mu sync.Mutex
 	dropped, on := 0, map[*faultproxy.Conn]bool{}
@@ -182,14 +183,14 @@ func (w *world) cutTogether(n int) *faultproxy.Armed {
 	})
 }
 
-// replicaStopped has messages in doubt while reads show nothing that was stored since, but over fresh connections. A
-// later row is acknowledged before their absence could be proved: without one nothing tells that reads are stale.
+// replicaStopped puts messages in doubt while reads show nothing that was stored since, except over new connections.
+// A later row is acknowledged before their absence could be proved. Without it, nothing shows that reads are stale.
 func replicaStopped(ctx context.Context, w *world, fresh func(*faultproxy.Conn) bool) {
 	known := w.recipients(false, 0)
 	w.sendTo(ctx, max(w.size/2, len(known)), known)
 	w.finished(ctx)
-	// Of the quiet ones no later row shows that their reads are stale. Each tick has another busy one: where no read shows
-	// them, the messages after its first one wait for that.
+	// No later row shows that the reads of the quiet conversations are stale. Each tick has another busy
+	// conversation. If no read shows its first message, the messages after it wait.
 	quiet := known[:max(1, min(quietUsers, len(known)-staleTicks))]
 	busy := known[max(len(quiet), len(known)-staleTicks):]
 	stopped := time.Now()

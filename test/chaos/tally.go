@@ -20,19 +20,19 @@ import (
 // tally is the result of the count. The announcements are those at the router.
 type tally struct {
 	framework.Tally
-	// misordered are those that stand before an older one of their conversation, where
-	// messages were declared in order.
+	// misordered counts rows before one of an older message in their conversation, if messages were declared in
+	// order.
 	misordered int
-	// repeated were announced too often.
+	// repeated counts announcements that are too many.
 	repeated int
-	// unknown are recipients of a message that is in doubt, or ended as OutcomeUnknown.
+	// unknown counts recipients of a message that is in doubt, or ended as OutcomeUnknown.
 	unknown  int
 	problems []string
-	// notes are reported without a judgement.
+	// notes are reported, and fail nothing.
 	notes []string
 }
 
-// counts are in the order of the table.
+// counts returns the counts in the order of the table.
 func (t *tally) counts() []int {
 	return []int{t.Missing, t.Duplicated, t.Unexpected, t.misordered, t.unknown, t.NotAnnounced, t.repeated}
 }
@@ -191,14 +191,14 @@ func (w *world) judgePiece(t *tally, m *message, there []row) {
 		t.Add(false, len(there))
 	}
 	for _, r := range there {
-		// To the second, as TeamTalk's times are.
+		// TeamTalk's times are in seconds.
 		if int64(r.at) < m.notBefore.Unix() {
 			t.Unexpected++
 		}
 	}
 }
 
-// compare compares the rows of a message for one recipient with what its resource says.
+// compare compares the rows of a message for one recipient with the status of its resource.
 func (w *world) compare(t *tally, m *message, rows stored, to recipient, r *v1alpha1.RecipientStatus) {
 	var ids []int64
 	var texts []string

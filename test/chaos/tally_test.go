@@ -14,7 +14,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 )
 
-// TestJudge shows what each disagreement of store and resource counts as.
+// TestJudge checks how each difference between store and status is counted.
 func TestJudge(t *testing.T) {
 	object := func(state v1alpha1.RecipientState, reason, finished string, ids ...int64) *v1alpha1.TeamTalkMessage {
 		o := &v1alpha1.TeamTalkMessage{}
@@ -130,7 +130,7 @@ func TestJudgeSegments(t *testing.T) {
 	}
 }
 
-// TestMisordered counts what stands before an older one of its conversation.
+// TestMisordered checks that rows before one of an older message are counted.
 func TestMisordered(t *testing.T) {
 	user, group := recipient{id: 3}, recipient{group: true, id: 3}
 	for name, tc := range map[string]struct {
@@ -147,7 +147,7 @@ func TestMisordered(t *testing.T) {
 	}
 }
 
-// TestCountRoutes shows how many announcements of a message are too few or too many.
+// TestCountRoutes checks how many announcements of a message are too few or too many.
 func TestCountRoutes(t *testing.T) {
 	tests := map[string]struct {
 		announced, again, ended int
@@ -190,7 +190,7 @@ func TestCountRoutes(t *testing.T) {
 	}
 }
 
-// TestTexts shows which texts and sounds are a scenario's own.
+// TestTexts checks which texts and sounds belong to a scenario.
 func TestTexts(t *testing.T) {
 	w := &world{id: "r", target: &target{keys: []string{devserver.DevelopmentKey}}}
 	w.name = "s"

@@ -21,25 +21,25 @@ type target struct {
 	dbProxy, router string
 	sender          uint32
 	users, groups   []uint32
-	// crowd are users for messages to many; see gather.
+	// crowd has users for messages to many, see gather.
 	crowd []uint32
 	// keys decrypt the stored messages. The first one is in the Secret.
 	keys []string
 	// patience is how long an answer to the counting reads may take before they are repeated.
 	patience time.Duration
-	// dev is nil for a TeamTalk of the user's own.
+	// dev is nil for the user's own TeamTalk.
 	dev *devserver.Server
 }
 
-// Sizes of the TeamTalk that a scenario gets where the user has none: messages to
-// different people do not wait for each other.
+// These are the sizes of a scenario's TeamTalk, if the user has none. Messages to different users do not wait for
+// each other.
 const (
 	devUsers  = 120
 	devGroups = 40
 	devCrowd  = v1alpha1.MaxRecipients
 )
 
-// ownTarget reads which TeamTalk of the user's own is meant; nil: none.
+// ownTarget reads the variables of the user's own TeamTalk. It returns nil if there is none.
 func ownTarget(getenv func(string) string) (*target, error) {
 	own, err := framework.ReadOwnTeamTalk(getenv)
 	switch {
@@ -58,8 +58,8 @@ func ownTarget(getenv func(string) string) (*target, error) {
 // patience is how long a db_proxy without a hanging thread may take to answer.
 const patience = 3 * time.Second
 
-// ownTurn gives each scenario another sender among the users who are members of all groups: what an earlier scenario
-// has sent, under a key that later ones do not have, is in other conversations.
+// ownTurn gives each scenario another sender among the users who are members of all groups. So messages of earlier
+// scenarios, under keys that later ones do not have, are in other conversations.
 func (w *world) ownTurn(ctx context.Context, turn int) {
 	w.direct(ctx, func(ctx context.Context, db *dbproxy.Client) {
 		groups := untilAnswered(ctx, func() (map[uint32]*wire.GroupInfo, error) {

@@ -16,28 +16,28 @@ import (
 type piece struct {
 	number, segment int
 	to              recipient
-	// escalated: because it was not read.
+	// escalated is set if the message was sent because another one was not read.
 	escalated bool
 }
 
-// Numbers that are no message's.
+// These numbers belong to no message.
 const (
-	// warm is that of the messages that are there before the scenario begins. A group
-	// that shows nothing as old as a message proves nothing about it.
+	// warm is the number of the messages that exist before the scenario begins. A group that shows nothing as old as
+	// a message proves nothing about it.
 	warm = 0
 	// undeclared is the number of texts that were not declared.
 	undeclared = -1
 )
 
-// segmentBytes is how much of a text is in each of its segments, about.
+// segmentBytes is about how much of a text is in each of its segments.
 const segmentBytes = cipher.MaxTextWithToken
 
-// head begins every text, and every line of one that is split: it names the run, the scenario and the number.
+// head begins every text, and every line of a text that is split. It has the run, the scenario and the number.
 func (w *world) head(number int) string {
 	return fmt.Sprintf("chaos %s %s #%d", w.id, w.name, number)
 }
 
-// text is a message's. One that is split has lines, so that each segment begins with one.
+// text returns the text of a message. A text that is split has lines, so that each segment begins with one.
 func (w *world) text(number int) string {
 	if w.segments < 2 || number == warm {
 		return w.head(number)
@@ -52,12 +52,12 @@ func (w *world) text(number int) string {
 // parsedText is the parsed text of a row or an announcement.
 type parsedText struct {
 	number, segment int
-	// text is without the number of its segment, and without the first line of an escalation.
+	// text has neither the number of its segment nor the first line of an escalation.
 	text      string
 	escalated bool
 }
 
-// parse reads what a text says; false if it is none of the scenario's.
+// parse parses a text. It returns false if the text does not belong to the scenario.
 func (w *world) parse(text string) (parsedText, bool) {
 	s := parsedText{}
 	s.text, s.escalated = escalatedText(text)
@@ -83,13 +83,13 @@ func (w *world) parse(text string) (parsedText, bool) {
 	return s, true
 }
 
-// secondKey is what secret-rotated replaces the key by.
+// secondKey is the key that replaces the first one in secret-rotated.
 const secondKey = "chaos-second-key-0123456789abcde"
 
-// soundAt is where a voice message's sound begins: behind its length in seconds.
+// soundAt is the offset of the sound in a voice message, after its length in seconds.
 const soundAt = 4
 
-// read opens what is in a message: a text under any of the keys, or a sound.
+// read decodes a message: a text under any of the keys, or a sound.
 func (w *world) read(kind wire.MsgType, data []byte) (parsedText, bool) {
 	if kind.Audio() {
 		if len(data) < soundAt {
@@ -111,7 +111,7 @@ func (w *world) read(kind wire.MsgType, data []byte) (parsedText, bool) {
 	return parsedText{}, false
 }
 
-// pieceOf reads which piece a message on the wire is; false: none of the scenario's.
+// pieceOf returns which piece a message on the wire is. It returns false if it does not belong to the scenario.
 func (w *world) pieceOf(m *wire.IMMsgData) (piece, bool) {
 	s, ok := w.read(m.GetMsgType(), m.GetMsgData())
 	to := recipient{group: m.GetMsgType().SessionType() == wire.SessionType_SESSION_TYPE_GROUP, id: m.GetToSessionId()}

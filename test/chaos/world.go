@@ -17,7 +17,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
-// Times that the scenarios' TeamTalkServer declares. The proxies keep to them.
+// These times are in the spec of the scenarios' TeamTalkServer. The proxies keep to them.
 const (
 	settle = 3 * time.Second
 	lag    = 2 * time.Second
@@ -36,39 +36,39 @@ type world struct {
 	db, route *faultproxy.Proxy
 	peer      *peer
 	began     time.Time
-	// settled: every message is finished.
+	// settled is set when every message is finished.
 	settled bool
-	// leader is the first operator; operators are all that were started.
+	// leader is the first operator. operators has all that were started.
 	leader    *operator
 	operators []*operator
 
 	mu       sync.Mutex
 	messages []*message
 	counters []func() int
-	// segments is into how many segments each text is split; below 2: it is not. fan is to
-	// how many users each message goes; below 2: to one user or group.
+	// segments is into how many segments each text is split. Below 2, it is not split. fan is to how many users each
+	// message goes. Below 2, it goes to one user or group.
 	segments, fan int
-	// onlyGroups sends to groups alone, few to so many users alone.
+	// onlyGroups sends only to groups. few is the number of users if messages go only to some.
 	onlyGroups bool
 	few        int
-	// inOrder: messages are declared one after the other, and stored in that order.
+	// inOrder is set if messages are declared one after the other, and must be stored in that order.
 	inOrder bool
-	// deal, where set, makes of a message what the scenario is about, and shape of its resource.
+	// deal, if set, changes each message of the scenario, and shape changes its resource.
 	deal  func(*message)
 	shape func(*message, *v1alpha1.TeamTalkMessage)
 	// misdirect chooses messages that are first declared to a user who does not exist.
 	misdirect func(*message) bool
-	// unrouted are messages whose announcement the proxy has lost.
+	// unrouted has messages whose announcement the proxy has dropped.
 	unrouted map[piece]bool
-	// foreign are the rows, by id, that the scenario has written itself.
+	// foreign has the rows, by id, that the scenario has written itself.
 	foreign map[recipient]map[uint32]bool
-	// early is how many pieces were sent before their time; odd is what else was wrong.
+	// early is how many pieces were sent before their time. odd has other errors.
 	early int
 	odd   []string
 	wire  *onWire
 }
 
-// setup gives a scenario its proxies, namespace and server. Without op it starts an operator of its own.
+// setup creates a scenario's proxies, namespace and server. Without op it also starts an operator.
 func (w *world) setup(ctx context.Context, op *operator) {
 	w.began, w.unrouted, w.foreign = time.Now(), map[piece]bool{}, map[recipient]map[uint32]bool{}
 	w.wire = &onWire{world: w, by: map[*faultproxy.Conn]map[piece]bool{}}
@@ -90,7 +90,7 @@ func (w *world) setup(ctx context.Context, op *operator) {
 	framework.Must(framework.Await(ctx, "the TeamTalkServer is Ready", framework.ServerReady(admin, w.namespace)))
 }
 
-// olderKey is what an earlier scenario may have left rows under, in a TeamTalk of the user's own.
+// olderKey is a key of rows that an earlier scenario may have left in the user's own TeamTalk.
 func (w *world) olderKey() string {
 	if w.dev == nil {
 		return secondKey
@@ -167,14 +167,14 @@ func (w *world) teardown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// counts adds a count of faults that have really happened.
+// counts adds a count of faults that have happened.
 func (w *world) counts(fired func() int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.counters = append(w.counters, fired)
 }
 
-// onDB, onRoute put a fault between the operators and db_proxy or the router.
+// onDB and onRoute add a fault between the operators and db_proxy or the router.
 func (w *world) onDB(r faultproxy.Rule) *faultproxy.Armed { return w.arm(w.db, r) }
 
 func (w *world) onRoute(r faultproxy.Rule) *faultproxy.Armed { return w.arm(w.route, r) }
@@ -185,7 +185,7 @@ func (w *world) arm(p *faultproxy.Proxy, r faultproxy.Rule) *faultproxy.Armed {
 	return a
 }
 
-// faults is how many have happened.
+// faults returns how many faults have happened.
 func (w *world) faults() (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -195,7 +195,7 @@ func (w *world) faults() (n int) {
 	return n
 }
 
-// after lets a time pass that a fault is to last.
+// after waits for the duration of a fault.
 func after(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):

@@ -36,8 +36,8 @@ type server struct {
 	number uint64
 	// admits selects the other namespaces whose messages may use it. It is nil if there are none.
 	admits labels.Selector
-	// generations holds the addresses at which requests may be in flight: those of the oldest place that holds or waits
-	// for a conversation, and all since. The last generation is the current one.
+	// generations holds the addresses at which requests may be in flight. They are those of the oldest place that
+	// holds or waits for a conversation, and all later ones. The last generation is the current one.
 	generations []*generation
 	store       *store
 }

@@ -62,9 +62,9 @@ func (n *namespace) regroup() {
 	n.units = slices.Collect(maps.Values(members))
 }
 
-// union joins units of several namespaces. Two are joined if they have an address in common, and each server of the one
-// admits the namespaces of the other. All servers in a joined unit admit each other: otherwise a server that admits all
-// namespaces would let in a server that another one does not admit. The oldest are joined first.
+// union joins units of several namespaces. Two are joined if they have an address in common, and each server of the
+// one admits the namespaces of the other. All servers in a joined unit admit each other. Otherwise a server that
+// admits all namespaces would let in a server that another one does not admit. The oldest are joined first.
 type union struct {
 	labels    func(namespace string) labels.Labels
 	known     map[string]labels.Labels

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cipher is TeamTalk's message cipher: AES-256-ECB over the text, the padding and the length of the text
-// (u32 big-endian, the last four bytes), in base64 without line breaks. It only hides texts from the disks of
+// Package cipher is TeamTalk's message cipher: AES-256-ECB, in base64 without line breaks. It encrypts the text, the
+// padding, and the length of the text in the last four bytes (u32 big-endian). It only hides texts from the disks of
 // servers: equal blocks have equal ciphertexts, and there is no authentication.
 //
 // The padding is zeros, or a delivery token. Clients ignore it. New returns a Cipher; Keys decrypts with the

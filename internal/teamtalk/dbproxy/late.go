@@ -18,8 +18,8 @@ const (
 	earlyFactor = 4
 	// maxReads is how often a read is sent at most. One of 48 threads that hangs gets one read in 48.
 	maxReads = 3
-	// overtakenPart of the request timeout is the time for which the answer to an overtaken request that stores something
-	// is awaited: its thread hangs, or takes very long.
+	// overtakenPart of the request timeout is how long the client waits for the answer to an overtaken request that
+	// stores something. Its thread hangs, or takes very long.
 	overtakenPart = 2
 	// maxProbes is how many requests about groups may be unanswered that no other one has overtaken.
 	maxProbes = 4
@@ -29,9 +29,9 @@ const (
 // what is dealt to it, and a db_proxy that hangs answers nothing. They are told apart by requests that overtake:
 // written later, and answered.
 //
-// What is overtaken gives its slot back at once, and so does the only request about a group in flight: otherwise no
-// other one could overtake it. A read that is overtaken, and that takes no longer whatever is stored, is sent again.
-// The answer to a message that is overtaken is not awaited as long as others.
+// An overtaken request releases its slot at once. So does the only request about a group in flight, because otherwise
+// no other one could overtake it. A read that is overtaken, and that takes no longer whatever is stored, is sent
+// again. The answer to a message that is overtaken is not awaited as long as others.
 //
 // The zero value is ready to use. Limiter.mu guards it.
 type lateCalls struct {

@@ -12,9 +12,10 @@ import (
 )
 
 // Limiter limits the requests in flight at one db_proxy. Requests about groups count against both of its limits,
-// others only against the total. Free slots are granted to the namespaces of servers in turn, to the servers of one in
-// turn, and to the tenants of the requests through a server in turn; see fairqueue.WithTenant. Requests that wait for
-// a limit of groups, or of their own server, hold no others back. A request may wait for several db_proxies.
+// others only against the total. Free slots are granted to the namespaces of servers in turn, and to the servers of a
+// namespace in turn. The tenants of the requests through a server also take turns, see fairqueue.WithTenant. Requests
+// that wait for a limit of groups, or of their own server, hold no others back. A request may wait for several
+// db_proxies.
 type Limiter struct {
 	limits  *Limits
 	address string

@@ -15,9 +15,9 @@ const (
 	DefaultMemory = 64 << 20
 	// shares is the number of tenants that can use all of a Memory. The share of one is enough for any answer.
 	shares = 8
-	// parsedSize is the memory of an answer for each of its bytes, while it is read and parsed: the byte, the parsed form
-	// of the shortest elements, which are numbers of one byte, and the garbage of their growing list. rowSize is the same
-	// for a row, whose content is copied once.
+	// parsedSize is the memory of an answer for each of its bytes, while it is read and parsed. It covers the byte,
+	// the parsed form of the shortest elements (numbers of one byte), and the garbage of their growing list. rowSize
+	// is the same for a row, whose content is copied once.
 	parsedSize, rowSize = 8, 2
 	// maxAnswer is the longest answer, in bytes, that is not read row by row, and maxRow the longest row.
 	maxAnswer = DefaultMemory / shares / parsedSize

@@ -33,9 +33,8 @@ type MessageReads interface {
 	RecentSessions(ctx context.Context, user uint32) ([]*wire.ContactSessionInfo, error)
 }
 
-// Path sends reads over one connection, and so to one db_proxy process, even if there are several behind
-// the address: its answers prove something about each other. Its requests fail with ErrNotSent
-// after the connection has ended.
+// Path sends reads over one connection, and so to one db_proxy process, even if there are several behind the address.
+// So its answers prove something about each other. Its requests fail with ErrNotSent after the connection has ended.
 type Path struct {
 	client *Client
 	conn   *conn // nil: for each request, the one with the fewest requests

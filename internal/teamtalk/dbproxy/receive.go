@@ -96,8 +96,8 @@ func (cl *call) receive(f *pdu.Frame) (outcome, bool) {
 	return outcome{parsed: true, err: cl.parse(body)}, true
 }
 
-// hold reads length bytes. Their memory, and a factor of it, is reserved as they arrive, and they must arrive in time,
-// beside the time in which they wait for memory. The caller calls release in any case.
+// hold reads length bytes. Their memory, times a factor, is reserved as they arrive. They must arrive in time. The
+// time in which they wait for memory does not count. The caller calls release in any case.
 func (cl *call) hold(f *pdu.Frame, length, factor int) (body []byte, release func(), err error) {
 	client := cl.conn.client
 	r := &reservation{memory: client.opts.Memory, tenant: client.opts.Quota.Tenant}

@@ -171,8 +171,8 @@ type Sending struct {
 // stored, wire.MsgIDUnknown that the outcome is unknown. A message with another id may not be
 // stored either. db_proxy does not deduplicate: sending twice stores twice.
 //
-// If no answer arrives in time, SendLatest closes the connection, after the other requests on it, and
-// then returns ErrNoAnswer: db_proxy may execute the request for its settle time at most.
+// If no answer arrives in time, SendLatest waits for the other requests on the connection, closes it, and returns
+// ErrNoAnswer. db_proxy may execute the request for its settle time at most.
 //
 // queue bounds the wait for the limiter and the writer. After that, ctx applies.
 func (c *Client) SendLatest(ctx, queue context.Context, kind wire.MsgType, sending Sending) (uint32, error) {

@@ -33,9 +33,9 @@ type outgoing struct {
 	result chan error // capacity 1
 }
 
-// Send writes a frame, which must not change any more. It returns nil when the kernel has all of it. ErrNotSent
-// (wrapped with the reason: the error of the gate or of ctx, ErrDraining or ErrClosed) means that the
-// kernel has no byte of it, ErrMaybeSent (wrapped) that it may have some. Concurrent frames are written
+// Send writes a frame, which must not change any more. It returns nil when the kernel has all of it. ErrNotSent means
+// that the kernel has no byte of it. It is wrapped with the reason: the error of the gate or of ctx, ErrDraining or
+// ErrClosed. ErrMaybeSent (wrapped) means that the kernel may have some bytes. Concurrent frames are written
 // together.
 func (c *Conn) Send(ctx context.Context, frame []byte) error {
 	if err := ctx.Err(); err != nil {

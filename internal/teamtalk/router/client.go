@@ -104,10 +104,10 @@ func (c *Client) ConnectedSince() time.Time {
 	return c.conn.since
 }
 
-// Route relays a message that is stored under msgID to the connected clients of its sender and recipient. The
-// router acknowledges no message, so Route sends a ping after it: nil means that the router has answered the
-// ping, and so has read the message. ErrMaybeSent means that the connection ended before the answer. Seq
-// is 0 and attach_data is empty: message servers pass both on to clients, where seq would match a reply.
+// Route relays a message that is stored under msgID to the connected clients of its sender and recipient. The router
+// acknowledges no message, so Route sends a ping after it. It returns nil if the router has answered the ping, and so
+// has read the message. ErrMaybeSent means that the connection ended before the answer. Seq is 0 and attach_data is
+// empty: message servers pass both on to clients, where seq would match a reply.
 func (c *Client) Route(ctx context.Context, m dbproxy.Message, msgID uint32) error {
 	return c.relay(ctx, wire.CommandMsgData, m.From, m.Wire(msgID))
 }

@@ -17,8 +17,8 @@ const confirmTimeout = 5 * time.Second
 // errUnconfirmed is an ErrMaybeSent.
 var errUnconfirmed = fmt.Errorf("%w: the connection was lost before the router confirmed the message", ErrMaybeSent)
 
-// ping is a request for the presence of a user. A router handles the PDUs of a connection in order, so its answer
-// proves that it has relayed the messages before the ping, and that the connection was not dead.
+// ping is a request for the presence of a user. A router handles the PDUs of a connection in order. So its answer
+// proves that it has relayed the messages before the ping. It also proves that the connection was not dead.
 type ping struct {
 	about  uint32 // a user
 	handle uint32
