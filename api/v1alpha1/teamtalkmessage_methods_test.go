@@ -103,7 +103,7 @@ func TestJSONValue(t *testing.T) {
 
 var created = time.Unix(1_700_000_000, 0)
 
-func at(d time.Duration) *metav1.Time { return &metav1.Time{Time: created.Add(d)} }
+func sinceCreation(d time.Duration) *metav1.Time { return &metav1.Time{Time: created.Add(d)} }
 
 func of[T any](v T) *T { return &v }
 
@@ -113,17 +113,17 @@ func TestDeadlineTime(t *testing.T) {
 		want *metav1.Time
 	}{
 		"none":                    {TeamTalkMessageSpec{}, nil},
-		"a time":                  {TeamTalkMessageSpec{Deadline: at(time.Hour)}, at(time.Hour)},
-		"from creation":           {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60))}, at(time.Minute)},
-		"from sendAfter":          {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), SendAfter: at(time.Hour)}, at(time.Hour + time.Minute)},
-		"sendAfter is past":       {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), SendAfter: at(-time.Hour)}, at(time.Minute)},
-		"the time is earlier":     {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), Deadline: at(time.Second)}, at(time.Second)},
-		"the seconds are earlier": {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), Deadline: at(time.Hour)}, at(time.Minute)},
-		"more than time holds":    {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(math.MaxInt64)), Deadline: at(time.Hour)}, at(time.Hour)},
+		"a time":                  {TeamTalkMessageSpec{Deadline: sinceCreation(time.Hour)}, sinceCreation(time.Hour)},
+		"from creation":           {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60))}, sinceCreation(time.Minute)},
+		"from sendAfter":          {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), SendAfter: sinceCreation(time.Hour)}, sinceCreation(time.Hour + time.Minute)},
+		"sendAfter is past":       {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), SendAfter: sinceCreation(-time.Hour)}, sinceCreation(time.Minute)},
+		"the time is earlier":     {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), Deadline: sinceCreation(time.Second)}, sinceCreation(time.Second)},
+		"the seconds are earlier": {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(60)), Deadline: sinceCreation(time.Hour)}, sinceCreation(time.Minute)},
+		"more than time holds":    {TeamTalkMessageSpec{ActiveDeadlineSeconds: of(int64(math.MaxInt64)), Deadline: sinceCreation(time.Hour)}, sinceCreation(time.Hour)},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := &TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *at(0)}, Spec: tc.spec}
+			m := &TeamTalkMessage{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *sinceCreation(0)}, Spec: tc.spec}
 			got := m.DeadlineTime()
 			if tc.want == nil && !got.IsZero() || tc.want != nil && !got.Equal(tc.want.Time) {
 				t.Errorf("%v, want %v", got, tc.want)
@@ -169,10 +169,10 @@ func TestExpiresAt(t *testing.T) {
 		completed *metav1.Time
 		want      time.Time
 	}{
-		"kept":           {nil, at(0), time.Time{}},
+		"kept":           {nil, sinceCreation(0), time.Time{}},
 		"not completed":  {of(int32(60)), nil, time.Time{}},
-		"at once":        {of(int32(0)), at(0), created},
-		"a minute later": {of(int32(60)), at(time.Hour), created.Add(time.Hour + time.Minute)},
+		"at once":        {of(int32(0)), sinceCreation(0), created},
+		"a minute later": {of(int32(60)), sinceCreation(time.Hour), created.Add(time.Hour + time.Minute)},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -208,13 +208,13 @@ func TestReadDue(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := &TeamTalkMessage{Spec: TeamTalkMessageSpec{TTLSecondsAfterFinished: of(int32(60)), ReadPolicy: tc.policy}}
-			m.Status.CompletionTime = at(0)
+			m.Status.CompletionTime = sinceCreation(0)
 			if !tc.unfinished {
 				m.Status.Conditions = []metav1.Condition{{Type: ConditionFinished, Status: metav1.ConditionTrue}}
 			}
 			if tc.reason != "" {
 				m.Status.Conditions = append(m.Status.Conditions,
-					metav1.Condition{Type: ConditionRead, Reason: tc.reason, LastTransitionTime: *at(5 * time.Minute)})
+					metav1.Condition{Type: ConditionRead, Reason: tc.reason, LastTransitionTime: *sinceCreation(5 * time.Minute)})
 			}
 			if got := m.ReadDue(); got != tc.want {
 				t.Errorf("due: %v, want %v", got, tc.want)

@@ -282,20 +282,20 @@ func (s *Session) Path() (reads dbproxy.Reads, done func(), err error) {
 	return path{session: s, reads: p}, done, nil
 }
 
-func (p path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
-	return request(p.session, func() (map[uint32]*wire.UserInfo, error) { return p.reads.Users(ctx, asker, ids) })
+func (p path) Users(ctx context.Context, requester uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+	return request(p.session, func() (map[uint32]*wire.UserInfo, error) { return p.reads.Users(ctx, requester, ids) })
 }
 
-func (p path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
+func (p path) Groups(ctx context.Context, requester uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
 	map[uint32]*wire.GroupInfo, error,
 ) {
 	return request(p.session, func() (map[uint32]*wire.GroupInfo, error) {
-		return p.reads.Groups(ctx, asker, ids, reduce)
+		return p.reads.Groups(ctx, requester, ids, reduce)
 	})
 }
 
-func (p path) ScanUsers(ctx context.Context, asker uint32, to dbproxy.UserScanner) error {
-	_, err := request(p.session, func() (struct{}, error) { return struct{}{}, p.reads.ScanUsers(ctx, asker, to) })
+func (p path) ScanUsers(ctx context.Context, requester uint32, to dbproxy.UserScanner) error {
+	_, err := request(p.session, func() (struct{}, error) { return struct{}{}, p.reads.ScanUsers(ctx, requester, to) })
 	return err
 }
 

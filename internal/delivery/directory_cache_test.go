@@ -28,7 +28,7 @@ type library struct {
 
 func (l *library) Path() (dbproxy.Reads, func(), error) { return l, func() {}, nil }
 
-func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+func (l *library) Users(ctx context.Context, user uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	l.mu.Lock()
 	n := len(l.asked)
 	l.asked = append(l.asked, slices.Clone(ids))
@@ -48,7 +48,7 @@ func (l *library) Users(ctx context.Context, asker uint32, ids []uint32) (map[ui
 	if err != nil {
 		return nil, err
 	}
-	return l.talk.Users(ctx, asker, ids)
+	return l.talk.Users(ctx, user, ids)
 }
 
 // batches returns how many users each batch asked for, beside the sender.

@@ -76,9 +76,9 @@ type hesitant struct{ *talk }
 
 func (s hesitant) Path() (dbproxy.Reads, func(), error) { return s, func() {}, nil }
 
-func (s hesitant) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+func (s hesitant) Users(ctx context.Context, user uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	<-time.After(time.Second)
-	return s.talk.Users(ctx, asker, ids)
+	return s.talk.Users(ctx, user, ids)
 }
 
 // TestOvertaken: an older message that becomes known before anything is sent goes first.

@@ -69,7 +69,7 @@ func (d *dbproxy) groups(body []byte) (call, error) {
 	if err != nil {
 		return call{}, err
 	}
-	known := map[uint32]uint32{} // the versions that the asker has
+	known := map[uint32]uint32{} // the versions that the requester has
 	ids := []uint32{}
 	for _, v := range m.GetGroupVersionList() {
 		ids = append(ids, v.GetGroupId())

@@ -61,7 +61,7 @@ type Message struct {
 type Reads interface {
 	Scan(ctx context.Context, s dbproxy.Session, count uint32, to dbproxy.Scanner) error
 	LatestID(ctx context.Context, s dbproxy.Session) (uint32, error)
-	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
+	Users(ctx context.Context, requester uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
 }
 
 // Read returns the newest messages of a conversation, the oldest of them first. It returns none only if the store has

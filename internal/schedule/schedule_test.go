@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func at(t *testing.T, value string) time.Time {
+func parseTime(t *testing.T, value string) time.Time {
 	t.Helper()
 	when, err := time.Parse(time.RFC3339, value)
 	if err != nil {
@@ -66,7 +66,7 @@ func TestNext(t *testing.T) {
 			t.Parallel()
 			s := parse(t, tc.expression, tc.zone)
 			var got []string
-			for when := at(t, tc.after); len(got) < len(tc.want); {
+			for when := parseTime(t, tc.after); len(got) < len(tc.want); {
 				when = s.Next(when)
 				format := "02T15:04Z07"
 				if _, seconds := when.In(s.zone).Zone(); seconds%3600 != 0 {
@@ -92,7 +92,7 @@ func TestTicksAreOrdered(t *testing.T) {
 	for zone, year := range years {
 		for _, expression := range []string{"30 1,2 * * *", "0 0 * * *", "*/45 */7 * * *", "15 0 * * 0", "@monthly", "0 3 13 * 5"} {
 			s := parse(t, expression, zone)
-			begin := at(t, year+"-06-01T00:00:00Z")
+			begin := parseTime(t, year+"-06-01T00:00:00Z")
 			end := begin.AddDate(1, 8, 0)
 			for before, tick := begin, s.Next(begin); tick.Before(end); before, tick = tick, s.Next(tick) {
 				middle := before.Add(tick.Sub(before) / 2)
@@ -159,10 +159,10 @@ func TestPlan(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := parse(t, tc.expression, "").Plan(at(t, tc.handled), at(t, tc.now), tc.deadline)
+			p := parse(t, tc.expression, "").Plan(parseTime(t, tc.handled), parseTime(t, tc.now), tc.deadline)
 			for i, got := range []time.Time{p.Due, p.FirstMissed, p.LastMissed, p.Next} {
 				want := []string{tc.wantDue, tc.wantFirst, tc.wantLast, tc.next}[i]
-				if want == "" && !got.IsZero() || want != "" && !got.Equal(at(t, want)) {
+				if want == "" && !got.IsZero() || want != "" && !got.Equal(parseTime(t, want)) {
 					t.Errorf("got %v, want %q of %+v", got, want, p)
 				}
 			}

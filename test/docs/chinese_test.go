@@ -23,12 +23,12 @@ func TestChinesePages(t *testing.T) {
 	pages := 0
 	walk(t, regexp.MustCompile(`\.zh-CN\.md$`), func(page, chinese string) {
 		pages++
-		english := read(t, strings.Replace(page, ".zh-CN.md", ".md", 1))
+		english := readFile(t, strings.Replace(page, ".zh-CN.md", ".md", 1))
 		for name, part := range parts {
 			t.Run(page+"/"+name, func(t *testing.T) {
 				want, got := structure(name, part, english), structure(name, part, chinese)
 				for i := range max(len(want), len(got)) {
-					w, g := at(want, i), at(got, i)
+					w, g := itemAt(want, i), itemAt(got, i)
 					if w != g {
 						t.Fatalf("number %d is %q in %s, and %q in the English page", i+1, g, page, w)
 					}
@@ -61,7 +61,7 @@ func structure(name string, part *regexp.Regexp, text string) []string {
 	return found
 }
 
-func at(list []string, i int) string {
+func itemAt(list []string, i int) string {
 	if i < len(list) {
 		return list[i]
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func read(t *testing.T, name string) string {
+func readFile(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "..", name))
 	if err != nil {
@@ -46,7 +46,7 @@ func TestEveryReasonIsDescribed(t *testing.T) {
 	if len(reasons) < 50 {
 		t.Fatalf("found %d reasons only", len(reasons))
 	}
-	_, table, _ := strings.Cut(read(t, "docs/how-to/troubleshooting.md"), "\n## Every reason\n")
+	_, table, _ := strings.Cut(readFile(t, "docs/how-to/troubleshooting.md"), "\n## Every reason\n")
 	rows := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| [a-z, ]+ \\| .*\\. \\|$").FindAllStringSubmatch(table, -1)
 	var described []string
 	for _, row := range rows {

@@ -114,7 +114,7 @@ func TestMentions(t *testing.T) {
 
 // TestIndex checks that the index links to each page, and that each page is in one of the four groups.
 func TestIndex(t *testing.T) {
-	index := read(t, "docs/index.md")
+	index := readFile(t, "docs/index.md")
 	walk(t, regexp.MustCompile(`\.md$`), func(page, _ string) {
 		path, ok := strings.CutPrefix(page, "docs/")
 		if !ok || path == "index.md" {

@@ -17,7 +17,7 @@ const quickStart = "config/samples/quick-start/"
 
 // TestQuickStart checks that the page uses each of its files, and that their resources are valid.
 func TestQuickStart(t *testing.T) {
-	named := matches(`config/samples/quick-start/([a-z-]+\.yaml)`, read(t, "docs/tutorials/quick-start.md"))
+	named := matches(`config/samples/quick-start/([a-z-]+\.yaml)`, readFile(t, "docs/tutorials/quick-start.md"))
 	entries, err := os.ReadDir(filepath.Join(root, quickStart))
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestQuickStart(t *testing.T) {
 		"message.yaml":  &v1alpha1.TeamTalkMessage{},
 		"receiver.yaml": &v1alpha1.TeamTalkReceiver{},
 	} {
-		if err := yaml.UnmarshalStrict([]byte(read(t, quickStart+name)), object); err != nil {
+		if err := yaml.UnmarshalStrict([]byte(readFile(t, quickStart+name)), object); err != nil {
 			t.Errorf("%s%s: %v", quickStart, name, err)
 		}
 	}

@@ -102,8 +102,8 @@ func answer(body func(request pdu.PDU) []byte) func(*rogue, net.Conn) {
 	}
 }
 
-// asker is the first field of the answers about users: who asks.
-func asker(request pdu.PDU) []byte {
+// requester returns the first field of the answers about users: the user who made the request.
+func requester(request pdu.PDU) []byte {
 	_, _, n := protowire.ConsumeField(request.Body)
 	return bytes.Clone(request.Body[:max(0, n)])
 }

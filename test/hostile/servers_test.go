@@ -99,7 +99,7 @@ func TestHostileDBProxies(t *testing.T) {
 	operator := startOperator(t)
 	of := func(element []byte) func(*rogue, net.Conn) {
 		return answer(func(request pdu.PDU) []byte {
-			return append(asker(request), bytes.Repeat(element, bombLen/len(element))...)
+			return append(requester(request), bytes.Repeat(element, bombLen/len(element))...)
 		})
 	}
 	serves := []func(*rogue, net.Conn){of(emptyElements), of(emptyElements), of(unknownFields), stall}

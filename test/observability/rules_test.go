@@ -31,8 +31,8 @@ type rules struct {
 	}
 }
 
-// read decodes a file of the project, of YAML or JSON.
-func read(t *testing.T, into any, path string) {
+// decodeFile decodes a file of the project, of YAML or JSON.
+func decodeFile(t *testing.T, into any, path string) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(world.Root, path))
 	chat(t).Must(err)
@@ -61,8 +61,8 @@ func TestPrometheusRule(t *testing.T) {
 		APIVersion, Kind string
 		Spec             any
 	}
-	read(t, &plain, "config/prometheus/rules.yaml")
-	read(t, &wrapped, "config/prometheus/prometheusrule.yaml")
+	decodeFile(t, &plain, "config/prometheus/rules.yaml")
+	decodeFile(t, &wrapped, "config/prometheus/prometheusrule.yaml")
 	if spec = wrapped.Spec; wrapped.APIVersion != "monitoring.coreos.com/v1" || wrapped.Kind != "PrometheusRule" {
 		t.Errorf("a %s %s is no PrometheusRule", wrapped.APIVersion, wrapped.Kind)
 	}
@@ -74,7 +74,7 @@ func TestPrometheusRule(t *testing.T) {
 // TestAlerts checks the parts of each alert, that a unit test has it fire, and that it has a runbook.
 func TestAlerts(t *testing.T) {
 	var all rules
-	read(t, &all, "config/prometheus/rules.yaml")
+	decodeFile(t, &all, "config/prometheus/rules.yaml")
 	var tests struct {
 		Tests []struct {
 			Cases []struct {
@@ -83,7 +83,7 @@ func TestAlerts(t *testing.T) {
 			} `json:"alert_rule_test"`
 		}
 	}
-	read(t, &tests, "test/observability/rules_test.yaml")
+	decodeFile(t, &tests, "test/observability/rules_test.yaml")
 	fired := map[string]bool{}
 	for _, test := range tests.Tests {
 		for _, c := range test.Cases {
@@ -120,7 +120,7 @@ func expressions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	var all rules
-	read(t, &all, "config/prometheus/rules.yaml")
+	decodeFile(t, &all, "config/prometheus/rules.yaml")
 	for _, g := range all.Groups {
 		for _, r := range g.Rules {
 			found["alert "+r.Alert] = r.Expr
@@ -132,7 +132,7 @@ func expressions(t *testing.T) map[string]string {
 			Targets []struct{ RefID, Expr string }
 		}
 	}
-	read(t, &dashboard, "dashboards/teamtalk-operator.json")
+	decodeFile(t, &dashboard, "dashboards/teamtalk-operator.json")
 	variables := strings.NewReplacer("$server_namespace", ".*", "$server", ".*", "$__rate_interval", "5m")
 	for _, p := range dashboard.Panels {
 		for _, target := range p.Targets {

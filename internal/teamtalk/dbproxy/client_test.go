@@ -145,20 +145,20 @@ func TestMalformed(t *testing.T) {
 		answer  proto.Message
 		raw     []byte // before attach_data, instead of answer
 	}{
-		"another command":        {request: "users", command: wire.CommandGroupInfoRsp, answer: &wire.IMGroupInfoListRsp{UserId: proto.Uint32(1)}},
-		"another asker":          {request: "users", command: wire.CommandUsersInfoRsp, answer: &wire.IMUsersInfoRsp{UserId: proto.Uint32(3)}},
-		"another user":           {request: "sessions", command: wire.CommandRecentSessionsRsp, answer: &wire.IMRecentContactSessionRsp{UserId: proto.Uint32(3)}},
-		"another's counters":     {request: "unread", command: wire.CommandUnreadCntRsp, answer: &wire.IMUnreadMsgCntRsp{UserId: proto.Uint32(3), TotalCnt: proto.Uint32(0)}},
-		"another group asker":    {request: "groups", command: wire.CommandGroupInfoRsp, answer: &wire.IMGroupInfoListRsp{UserId: proto.Uint32(3)}},
-		"another sender":         {request: "send", command: wire.CommandMsgData, answer: data(9, 2)},
-		"another recipient":      {request: "send", command: wire.CommandMsgData, answer: data(1, 9)},
-		"another reader":         {request: "list", command: wire.CommandMsgListRsp, answer: listed(9, 1, 2)},
-		"another kind":           {request: "list", command: wire.CommandMsgListRsp, answer: listed(1, 2, 2)},
-		"another session":        {request: "list", command: wire.CommandMsgListRsp, answer: listed(1, 1, 9)},
-		"another session by id":  {request: "by id", command: wire.CommandMsgByIDRsp, answer: &wire.IMGetMsgByIdRsp{UserId: proto.Uint32(1), SessionType: wire.SessionType(1).Enum(), SessionId: proto.Uint32(9)}},
-		"required field missing": {request: "users", command: wire.CommandUsersInfoRsp, raw: []byte{}},
-		"unknown enum value":     {request: "list", command: wire.CommandMsgListRsp, raw: []byte{0x08, 1, 0x10, 3, 0x18, 2, 0x20, 0}},
-		"garbage in a record":    {request: "users", command: wire.CommandUsersInfoRsp, raw: []byte{0x08, 1, 0x12, 2, 0xff, 0xff}},
+		"another command":         {request: "users", command: wire.CommandGroupInfoRsp, answer: &wire.IMGroupInfoListRsp{UserId: proto.Uint32(1)}},
+		"another requester":       {request: "users", command: wire.CommandUsersInfoRsp, answer: &wire.IMUsersInfoRsp{UserId: proto.Uint32(3)}},
+		"another user":            {request: "sessions", command: wire.CommandRecentSessionsRsp, answer: &wire.IMRecentContactSessionRsp{UserId: proto.Uint32(3)}},
+		"another's counters":      {request: "unread", command: wire.CommandUnreadCntRsp, answer: &wire.IMUnreadMsgCntRsp{UserId: proto.Uint32(3), TotalCnt: proto.Uint32(0)}},
+		"another group requester": {request: "groups", command: wire.CommandGroupInfoRsp, answer: &wire.IMGroupInfoListRsp{UserId: proto.Uint32(3)}},
+		"another sender":          {request: "send", command: wire.CommandMsgData, answer: data(9, 2)},
+		"another recipient":       {request: "send", command: wire.CommandMsgData, answer: data(1, 9)},
+		"another reader":          {request: "list", command: wire.CommandMsgListRsp, answer: listed(9, 1, 2)},
+		"another kind":            {request: "list", command: wire.CommandMsgListRsp, answer: listed(1, 2, 2)},
+		"another session":         {request: "list", command: wire.CommandMsgListRsp, answer: listed(1, 1, 9)},
+		"another session by id":   {request: "by id", command: wire.CommandMsgByIDRsp, answer: &wire.IMGetMsgByIdRsp{UserId: proto.Uint32(1), SessionType: wire.SessionType(1).Enum(), SessionId: proto.Uint32(9)}},
+		"required field missing":  {request: "users", command: wire.CommandUsersInfoRsp, raw: []byte{}},
+		"unknown enum value":      {request: "list", command: wire.CommandMsgListRsp, raw: []byte{0x08, 1, 0x10, 3, 0x18, 2, 0x20, 0}},
+		"garbage in a record":     {request: "users", command: wire.CommandUsersInfoRsp, raw: []byte{0x08, 1, 0x12, 2, 0xff, 0xff}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

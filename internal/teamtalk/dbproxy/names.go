@@ -30,14 +30,14 @@ type UserScanner interface {
 // answer about 20,000 users has 5 MB: ask rarely. It sends one request, and does not repeat it as other reads do. If it
 // returns an error, the scanner may still be called later. No user at all proves nothing: db_proxy answers so if its
 // database fails.
-func (p *Path) ScanUsers(ctx context.Context, asker uint32, to UserScanner) error {
+func (p *Path) ScanUsers(ctx context.Context, requester uint32, to UserScanner) error {
 	answer := &wire.IMAllUserRsp{}
 	x := &exchange{
 		request: wire.CommandAllUsersReq,
 		// With another time, db_proxy answers only if it was started after it.
-		message: &wire.IMAllUserReq{UserId: &asker, LatestUpdateTime: proto.Uint32(0)},
+		message: &wire.IMAllUserReq{UserId: &requester, LatestUpdateTime: proto.Uint32(0)},
 		answer:  answer,
-		matches: func() bool { return answer.GetUserId() == asker },
+		matches: func() bool { return answer.GetUserId() == requester },
 		rows:    maxUsers,
 		scan:    userRows{to}, scanField: userField, maxRow: userLen,
 	}

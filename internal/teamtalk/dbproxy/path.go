@@ -18,10 +18,10 @@ type Reads interface {
 
 // DirectoryReads read users and groups.
 type DirectoryReads interface {
-	Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
-	Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
+	Users(ctx context.Context, requester uint32, ids []uint32) (map[uint32]*wire.UserInfo, error)
+	Groups(ctx context.Context, requester uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
 		map[uint32]*wire.GroupInfo, error)
-	ScanUsers(ctx context.Context, asker uint32, to UserScanner) error
+	ScanUsers(ctx context.Context, requester uint32, to UserScanner) error
 	GroupsOf(ctx context.Context, user uint32) ([]uint32, error)
 }
 

@@ -72,15 +72,15 @@ func (m Message) Wire(msgID uint32) *wire.IMMsgData {
 // Users returns the users that exist, by id. An empty result proves nothing: db_proxy returns it if its
 // database fails. All ids are in one request, so that the users found prove that the others do
 // not exist. Of a user, only the id, the login name and the status are kept.
-func (p *Path) Users(ctx context.Context, asker uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
+func (p *Path) Users(ctx context.Context, requester uint32, ids []uint32) (map[uint32]*wire.UserInfo, error) {
 	var answer *wire.IMUsersInfoRsp
 	return lookUp(ctx, p, ids, func() *exchange {
 		answer = &wire.IMUsersInfoRsp{}
 		return &exchange{
 			request: wire.CommandUsersInfoReq,
-			message: &wire.IMUsersInfoReq{UserId: &asker, UserIdList: ids},
+			message: &wire.IMUsersInfoReq{UserId: &requester, UserIdList: ids},
 			answer:  answer,
-			matches: func() bool { return answer.GetUserId() == asker },
+			matches: func() bool { return answer.GetUserId() == requester },
 			limit:   maxRest + len(ids)*userLen,
 			rows:    len(ids),
 			reduce:  keepLogin,
@@ -104,10 +104,10 @@ func keepLogin(answer proto.Message) {
 // nothing: db_proxy returns it if its cache fails. reduce, if not nil, drops unneeded parts of a group: all members
 // take far more memory than the caller may hold for a long time. It may be called for more than one answer, on any
 // goroutine.
-func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
+func (p *Path) Groups(ctx context.Context, requester uint32, ids []uint32, reduce func(*wire.GroupInfo)) (
 	map[uint32]*wire.GroupInfo, error,
 ) {
-	req := &wire.IMGroupInfoListReq{UserId: &asker}
+	req := &wire.IMGroupInfoListReq{UserId: &requester}
 	for _, id := range ids {
 		version := &wire.GroupVersionInfo{GroupId: proto.Uint32(id), Version: proto.Uint32(0)}
 		req.GroupVersionList = append(req.GroupVersionList, version)
@@ -120,7 +120,7 @@ func (p *Path) Groups(ctx context.Context, asker uint32, ids []uint32, reduce fu
 			group:   true,
 			message: req,
 			answer:  answer,
-			matches: func() bool { return answer.GetUserId() == asker },
+			matches: func() bool { return answer.GetUserId() == requester },
 			limit:   groupsLen + len(ids)*groupLen,
 			rows:    len(ids),
 			reduce: func(answer proto.Message) {

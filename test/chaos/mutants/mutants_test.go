@@ -44,10 +44,10 @@ func TestOverlay(t *testing.T) {
 			}
 			noError(t, err)
 			var got struct{ Replace map[string]string }
-			if err := json.Unmarshal([]byte(read(t, overlay)), &got); err != nil || len(got.Replace) != 1 {
+			if err := json.Unmarshal([]byte(readFile(t, overlay)), &got); err != nil || len(got.Replace) != 1 {
 				t.Fatalf("overlay %+v, %v", got, err)
 			}
-			if got := read(t, got.Replace[file]); got != tc.want {
+			if got := readFile(t, got.Replace[file]); got != tc.want {
 				t.Errorf("patched:\n%s\nwant:\n%s", got, tc.want)
 			}
 		})
@@ -74,7 +74,7 @@ func write(t *testing.T, file, content string) {
 	noError(t, os.WriteFile(file, []byte(content), 0o600))
 }
 
-func read(t *testing.T, file string) string {
+func readFile(t *testing.T, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(file)
 	noError(t, err)
