@@ -5,6 +5,7 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +17,9 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/receiver/notification"
 )
+
+// maxSelected is the number of hashes that a request to the API server selects. They are in its URL.
+const maxSelected = 250
 
 // setReadPolicy gives a message the readPolicy of its receiver. A message whose alerts are all resolved is not
 // escalated.
@@ -53,10 +57,12 @@ func (h *Handler) resolve(ctx context.Context, r *v1alpha1.TeamTalkReceiver, dec
 			return err
 		}
 	}
-	if len(decoded.ResolvedKeys) == 0 {
-		return nil
+	for hashes := range slices.Chunk(decoded.ResolvedKeys, maxSelected) {
+		if err := h.resolveMessages(ctx, r, v1alpha1.AlertKeyLabel, hashes...); err != nil {
+			return err
+		}
 	}
-	return h.resolveMessages(ctx, r, v1alpha1.AlertKeyLabel, decoded.ResolvedKeys...)
+	return nil
 }
 
 // resolveMessages marks the unsettled messages that have one of the hashes under a label.

@@ -81,6 +81,11 @@ func TestResolvedIsNotEscalated(t *testing.T) {
 			alertsByKey, firing("A"), notification("firing", one("firing", "C"), one("resolved", "B")),
 			notification("firing", one("firing", "B"), one("resolved", "A")),
 		},
+		"alerts-by-key-all-sent": {
+			func(r *v1alpha1.TeamTalkReceiver) { r.Spec.DedupKey = "payload.labels.alertname" }, firing("A"),
+			notification("firing", one("firing", "A"), one("resolved", "B")),
+			notification("firing", one("firing", "B"), one("resolved", "A")),
+		},
 		"by-key": {byKey, body("1", "firing"), body("2", "resolved"), body("1", "Resolved")},
 	} {
 		t.Run(name, func(t *testing.T) {

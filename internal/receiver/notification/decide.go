@@ -49,14 +49,15 @@ func decide(ctx context.Context, r *v1alpha1.TeamTalkReceiver, n *template.Notif
 	e := set.Evaluate(ctx, whole)
 	for i, a := range n.Alerts {
 		own := alert{Alert: a}
-		isKept := e.Keep(payloads[i])
-		if isKept || a.Status == template.StatusResolved {
+		isKept, resolved := e.Keep(payloads[i]), a.Status == template.StatusResolved
+		if isKept || resolved {
 			own.key, own.keyed = e.Key(payloads[i])
 		}
+		if own.keyed && resolved {
+			result.resolve(hashKeys(r, []string{own.key}))
+		}
 		if !isKept {
-			if result.Filtered++; own.keyed {
-				result.resolve(hashKeys(r, []string{own.key}))
-			}
+			result.Filtered++
 			continue
 		}
 		to, ok := labelRecipients(r.Spec.ToLabel, allow, a.Labels)

@@ -62,8 +62,8 @@ type Result struct {
 	Refused int
 	// Filtered is the number of alerts, or bodies, that spec.filter drops.
 	Filtered int
-	// ResolvedGroup and ResolvedKeys are the hashes of messages whose alerts are resolved, see Message. They include those
-	// of alerts that spec.filter drops.
+	// ResolvedGroup and ResolvedKeys are the hashes of messages whose alerts are resolved, see Message. ResolvedKeys has
+	// that of each resolved alert alone, and that of all alerts of a message. They include alerts that spec.filter drops.
 	ResolvedGroup string
 	ResolvedKeys  []string
 	// Faults are why expressions were not used.

@@ -113,13 +113,13 @@ func hashKeys(r *v1alpha1.TeamTalkReceiver, keys []string) string {
 
 // resolve records that the alerts with a hash are resolved.
 func (r *Result) resolve(hash string) {
-	if hash != "" && !slices.Contains(r.ResolvedKeys, hash) {
+	if hash != "" {
 		r.ResolvedKeys = append(r.ResolvedKeys, hash)
 	}
 }
 
-// keepFiring leaves out the keys of alerts that still fire: others with the same key may be resolved. If the
-// notification does not have all alerts, those that were left out may fire.
+// keepFiring leaves out repeats, and the keys of alerts that still fire: others with the same key may be resolved. If
+// the notification does not have all alerts, those that were left out may fire.
 func (r *Result) keepFiring(receiver *v1alpha1.TeamTalkReceiver, alerts []alert, hasAll bool) {
 	fires := map[string]bool{}
 	for _, m := range r.Messages {
@@ -131,6 +131,8 @@ func (r *Result) keepFiring(receiver *v1alpha1.TeamTalkReceiver, alerts []alert,
 		}
 	}
 	r.ResolvedKeys = slices.DeleteFunc(r.ResolvedKeys, func(hash string) bool { return !hasAll || fires[hash] })
+	slices.Sort(r.ResolvedKeys)
+	r.ResolvedKeys = slices.Compact(r.ResolvedKeys)
 }
 
 // summarize sets the fields of a notification about all of its alerts.
