@@ -219,9 +219,10 @@ type TeamTalkReceiverSpec struct {
 	// +kubebuilder:validation:Maximum=86400
 	DedupWindowSeconds int32 `json:"dedupWindowSeconds,omitempty"`
 
-	// readPolicy is the readPolicy of the messages: who must read them, by when, and who gets them otherwise. Digests have
-	// none. Messages whose alerts are all resolved are not escalated. A message is not escalated either if a notification
-	// with the same group key or dedupKey resolves its alerts before the deadline.
+	// readPolicy is the readPolicy of the messages: who must read them, by when, and who gets them otherwise. Messages
+	// whose alerts are all resolved are not escalated. A message is not escalated either if a notification with the same
+	// group key or dedupKey resolves its alerts before the deadline. Digests have the same readPolicy. No notification
+	// resolves a digest.
 	// +optional
 	ReadPolicy *ReceiverReadPolicy `json:"readPolicy,omitempty"`
 

@@ -21,8 +21,8 @@ import (
 // maxSelected is the number of hashes that a request to the API server selects. They are in its URL.
 const maxSelected = 250
 
-// setReadPolicy gives a message the readPolicy of its receiver. A message whose alerts are all resolved is not
-// escalated.
+// setReadPolicy gives a message the readPolicy of its receiver. It is not escalated if its alerts are all resolved, or
+// if it has too many recipients: a digest may have those of the receiver before an edit.
 func setReadPolicy(m *v1alpha1.TeamTalkMessage, r *v1alpha1.TeamTalkReceiver, source notification.Message) {
 	p := r.Spec.ReadPolicy
 	if p == nil {
@@ -36,7 +36,11 @@ func setReadPolicy(m *v1alpha1.TeamTalkMessage, r *v1alpha1.TeamTalkReceiver, so
 	if p.EscalateTo == nil || source.Resolved {
 		return
 	}
-	to := recipientSet(p.EscalateTo.All())
+	named := p.EscalateTo.All()
+	if len(source.To)+len(named) > v1alpha1.MaxRecipients {
+		return
+	}
+	to := recipientSet(named)
 	policy.EscalateTo, m.Spec.Language = &to, r.Spec.Language
 	for label, hash := range map[string]string{
 		v1alpha1.AlertGroupLabel: source.AlertGroup, v1alpha1.AlertKeyLabel: source.AlertKey,

@@ -80,6 +80,7 @@ func (h *Handler) createDigest(
 	ctx context.Context, r *v1alpha1.TeamTalkReceiver, name string, to []v1alpha1.Recipient, sendAfter time.Time,
 ) (*v1alpha1.TeamTalkMessage, error) {
 	m := newMessage(r, name, to)
+	setReadPolicy(m, r, notification.Message{To: to}) // no alert key: nothing resolves a digest
 	m.Spec.SendAfter = new(metav1.NewTime(sendAfter))
 	m.Spec.Content.TextFrom = &v1alpha1.TextSource{
 		ConfigMapKeyRef: v1alpha1.ConfigMapKeyRef{Name: name, Key: digest.TextKey},

@@ -283,6 +283,39 @@ func TestTheRestIsMoved(t *testing.T) {
 	}
 }
 
+// TestReadPolicyOfADigest: it has the receiver's, unless it has too many recipients to be escalated.
+func TestReadPolicyOfADigest(t *testing.T) {
+	escalateTo := &v1alpha1.NamedRecipients{Groups: []v1alpha1.GroupID{7}}
+	for name, tc := range map[string]struct {
+		policy        *v1alpha1.ReceiverReadPolicy
+		to            int
+		wantQuorum    int32 // 0: no readPolicy
+		wantEscalated int
+	}{
+		"none":          {nil, 1, 0, 0},
+		"no escalation": {&v1alpha1.ReceiverReadPolicy{Quorum: new(int32(2))}, 1, 1, 0},
+		"escalation":    {&v1alpha1.ReceiverReadPolicy{Quorum: new(int32(2)), EscalateTo: escalateTo}, 999, 2, 1},
+		"too many":      {&v1alpha1.ReceiverReadPolicy{Quorum: new(int32(2)), EscalateTo: escalateTo}, 1000, 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newFlooded(t)
+			x.receiver.Spec.ReadPolicy, x.receiver.Spec.Language = tc.policy, v1alpha1.LanguageChinese
+			to := make([]v1alpha1.Recipient, tc.to)
+			for i := range to {
+				to[i] = v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: uint32(i + 1)}
+			}
+			m, err := x.handler.createDigest(t.Context(), x.receiver, "alerts-digest-0-x", to, x.now)
+			must(t, err)
+			if policy := m.Spec.ReadPolicy; (policy != nil) != (tc.wantQuorum > 0) || policy != nil && *policy.Quorum != tc.wantQuorum {
+				t.Errorf("%+v", policy)
+			}
+			if got := m.EscalateTo(); got.Len() != tc.wantEscalated || (m.Spec.Language != "") != (tc.wantEscalated > 0) {
+				t.Errorf("escalated to %+v in %q", got, m.Spec.Language)
+			}
+		})
+	}
+}
+
 // timesSent returns how often each name is in a message, or in a digest when it was sent.
 func (x *flooded) timesSent() map[string]int {
 	x.t.Helper()

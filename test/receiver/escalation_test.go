@@ -115,6 +115,35 @@ func TestResolvedIsNotEscalated(t *testing.T) {
 	x.awaitTexts(x.OnCall, 0)
 }
 
+// TestADigestIsEscalated: a digest that nobody reads goes to the group, though its alerts are resolved.
+func TestADigestIsEscalated(t *testing.T) {
+	t.Parallel()
+	x := newTenant(t)
+	x.receiver("alerts", x.escalates(3600), x.hourly(1))
+	url := x.url(world.shared, "alerts")
+	first := &v1alpha1.TeamTalkMessage{ObjectMeta: x.Named(x.awaitMessage(url, firing("First")).Messages[0])}
+	resolved := notification("resolved", alert("First", "resolved", noon), alert("Second", "resolved", noon))
+	for _, body := range []string{firing("Second"), resolved} {
+		if answer := x.post(url, body); answer.Suppressed != 1 {
+			t.Fatalf("%+v", answer)
+		}
+	}
+	x.AwaitDelivered(first)
+	digests, _ := x.digests("alerts")
+	if len(digests) != 1 {
+		t.Fatalf("%+v", digests)
+	}
+	x.Patch(&digests[0], `{"spec":{"sendAfter":null,"readPolicy":{"deadlineSeconds":1}}}`) // not at the end of the hour
+	x.awaitEscalated(digests[0].Name, v1alpha1.ReasonDelivered)
+	got := x.awaitTexts(x.OnCall, 1)[0]
+	if !strings.HasPrefix(got, "Not read within 1 second:\n📦 2 more within 3600 s\n") || !strings.Contains(got, "Second") {
+		t.Errorf("the group got %q", got)
+	}
+	if x.Get(first); first.Annotations[v1alpha1.ResolvedAnnotation] == "" {
+		t.Errorf("not resolved: %+v", first.ObjectMeta)
+	}
+}
+
 // TestFiresAgain: an alert that was resolved and fires again is another message, which can be escalated, though its key
 // is the same.
 func TestFiresAgain(t *testing.T) {

@@ -23,8 +23,9 @@ const (
 	maxState = 900 << 10
 	// maxLines is how long the lines of all digests of a state are, in bytes.
 	maxLines = 384 << 10
-	// lineRoom is how long the lines of one digest are, in bytes. The rest is for its first line and "+N more".
-	lineRoom = cipher.MaxTextWithToken - 80
+	// lineRoom is how long the lines of one digest are, in bytes. The rest is for its first line and "+N more", and for
+	// the first line of its escalation: the receiver may get escalateTo while the digest is open.
+	lineRoom = cipher.MaxTextWithToken - 80 - v1alpha1.MaxFirstLine
 	// bullet precedes each line.
 	bullet = "\n• "
 )

@@ -100,6 +100,19 @@ func TestRoomForAStorm(t *testing.T) {
 	}
 }
 
+// TestRoomForTheFirstLine: a full digest can be escalated.
+func TestRoomForTheFirstLine(t *testing.T) {
+	d := &Digest{Window: Window{Seconds: 3600}}
+	for range 10_000 {
+		d.Count++
+		d.add("x")
+	}
+	const limit = cipher.MaxTextWithToken - v1alpha1.MaxFirstLine
+	if got := len(d.text()); got > limit || got < limit-60 {
+		t.Errorf("%d bytes of %d", got, limit)
+	}
+}
+
 // TestNoRoom: the oldest notifications are forgotten, but neither the counts of a window nor the suppressed
 // notifications.
 func TestNoRoom(t *testing.T) {
