@@ -7,7 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
 // alert is what Alertmanager posts.
@@ -89,17 +95,71 @@ func TestReceiverMistakes(t *testing.T) {
 	post("alerts", "--gateway", "http://127.0.0.1:1").want(1, "the gateway at 127.0.0.1:1 cannot be reached from here")
 	post("alerts", "--gateway", "127.0.0.1:8400").want(2, "is not a URL")
 	post("alerts", "--gateway", world.gateway+"/v1").want(1, "has no such receiver", "without a path")
-	x.run("test", "receiver", "alerts", "-f", file).want(2, "--gateway is required", "kubectl port-forward")
 	x.run("test", "receiver", "alerts", "--dry-run").want(2, "-f is required")
 	x.run("test", "receiver").want(2, "the name of a TeamTalkReceiver")
 	x.run("test", "recevier", "alerts").want(2, `has no command "recevier"`)
 
-	post("open").want(1, "your kubeconfig has none", "kubectl create token")
+	post("open").want(1, "the gateway asks for a token", "kubectl create token")
 	x.AllowCreate("poster")
 	post("open", "--caller-token", x.Token("poster")).want(0, "accepted: 1 message")
 	if n := len(x.Messages()); n != 1 {
 		t.Errorf("%d messages were created", n)
 	}
+}
+
+// TestFindGateway: without --gateway, the command finds a pod. The pods have no kubelet, so nothing is posted to them.
+func TestFindGateway(t *testing.T) {
+	t.Parallel()
+	x, other := newTenantWithServer(t), world.NewTenant(t, world.TeamTalk)
+	x.receiver("open", v1alpha1.ReceiverAlertmanager, nil)
+	args := []string{"test", "receiver", "open", "-f", x.writeFile("alert.json", alert)}
+	find := func(user string) *result {
+		t.Helper()
+		return x.runAs(user, "", append(args, "--caller-token", secretToken)...)
+	}
+	x.run(args...).want(1, "kubectl create token") // the token of the kubeconfig is not for a pod that the plugin chooses
+	find(member).want(1, "you may not list Pods in all namespaces", "--gateway URL")
+	find(owner).want(1, "no pod in the cluster serves a gateway", "gateway.enabled")
+
+	pod := x.gatewayPod(x.Namespace, "gateway-1")
+	find(owner).want(1, "no pod of the gateway is Ready: "+x.Namespace+"/gateway-1")
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	x.Must(world.Admin.Status().Update(t.Context(), pod))
+	find(owner).want(1, "forward port 8400 of pod "+x.Namespace+"/gateway-1", "does not have a host assigned")
+	x.grantPodLists(member)
+	find(member).want(1, `cannot create resource "pods/portforward"`, `you may create pods/portforward in namespace "`+x.Namespace)
+
+	x.gatewayPod(other.Namespace, "gateway-2")
+	find(owner).want(1, "several gateways", x.Namespace+"/gateway-1", other.Namespace+"/gateway-2", "--gateway URL")
+}
+
+// gatewayPod creates a pod with the labels and the port that the chart gives those of a gateway.
+func (x *tenant) gatewayPod(namespace, name string) *corev1.Pod {
+	x.Helper()
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "default"}
+	x.Must(client.IgnoreAlreadyExists(world.Admin.Create(x.Context(), &corev1.ServiceAccount{ObjectMeta: meta})))
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{
+			"app.kubernetes.io/name": "teamtalk-operator", "app.kubernetes.io/component": "gateway",
+		}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "gateway", Image: "x", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8400}},
+		}}},
+	}
+	x.Must(world.Admin.Create(x.Context(), pod))
+	return pod
+}
+
+func (x *tenant) grantPodLists(user string) {
+	x.Helper()
+	meta := metav1.ObjectMeta{Name: "pod-lister"}
+	x.Must(world.Admin.Create(x.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"},
+	}}}))
+	x.Must(world.Admin.Create(x.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: meta, Subjects: framework.Users(user),
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
+	}))
 }
 
 // TestRender needs no cluster.

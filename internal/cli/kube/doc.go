@@ -4,5 +4,5 @@
 // errors and completion.
 //
 // Access reads the kubeconfig and returns clients. Output prints objects. Explain makes an error one line, and Code
-// returns its exit code. Complete suggests names of objects.
+// returns its exit code. Complete suggests names of objects. ForwardPort forwards a local port to a pod.
 package kube

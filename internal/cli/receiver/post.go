@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -68,13 +69,10 @@ func (a *answer) problem() string {
 
 // request returns the request of a caller, and its body.
 func (p *poster) request(
-	ctx context.Context, r *v1alpha1.TeamTalkReceiver, gateway *url.URL, body []byte,
+	ctx context.Context, r *v1alpha1.TeamTalkReceiver, secret *corev1.Secret, gateway *url.URL, body []byte,
 ) (*http.Request, []byte, error) {
-	secret, err := p.secret(ctx, r)
-	if err != nil {
-		return nil, nil, err
-	}
 	if isFeishuSigned(r) {
+		var err error
 		if body, err = signFeishu(body, secret.Data[r.Spec.Authentication.HMACSecretRef.Key], p.now()); err != nil {
 			return nil, nil, err
 		}
@@ -85,14 +83,20 @@ func (p *poster) request(
 		return nil, nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	return request, body, p.authenticate(request, r, secret, body)
+	p.authenticate(request, r, secret, body)
+	return request, body, nil
 }
 
-// secret reads the Secret that the receiver authenticates its callers with.
+// secret reads the Secret that the receiver authenticates its callers with. Without one, the token must be set.
 func (p *poster) secret(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	name := r.SecretName()
-	if name == "" {
+	switch {
+	case name == "" && p.token == "":
+		return nil, fmt.Errorf("the receiver has no authentication of its own, so the gateway asks for a token of the " +
+			"cluster: use --caller-token \"$(kubectl create token ACCOUNT)\" of an account that may create " +
+			"TeamTalkMessages in the namespace")
+	case name == "":
 		return secret, nil
 	}
 	err := p.client.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, secret)
@@ -110,14 +114,10 @@ func (p *poster) secret(ctx context.Context, r *v1alpha1.TeamTalkReceiver) (*cor
 // authenticate adds what the receiver asks its callers for.
 func (p *poster) authenticate(
 	request *http.Request, r *v1alpha1.TeamTalkReceiver, secret *corev1.Secret, body []byte,
-) error {
+) {
 	value := func(key string) string { return strings.TrimRight(string(secret.Data[key]), "\r\n") }
 	a := r.Spec.Authentication
 	switch {
-	case a == nil && p.token == "":
-		return fmt.Errorf("the receiver has no authentication of its own, so the gateway asks for a token of the cluster, " +
-			"and your kubeconfig has none: use --caller-token \"$(kubectl create token ACCOUNT)\" of an account that may " +
-			"create TeamTalkMessages in the namespace")
 	case a == nil:
 		request.Header.Set("Authorization", "Bearer "+p.token)
 	case a.TokenSecretRef != nil:
@@ -127,7 +127,6 @@ func (p *poster) authenticate(
 	case a.HMACSecretRef != nil:
 		p.sign(request, r, []byte(value(a.HMACSecretRef.Key)), body)
 	}
-	return nil
 }
 
 func isFeishuSigned(r *v1alpha1.TeamTalkReceiver) bool {
@@ -179,18 +178,25 @@ func sum(key, message []byte) []byte {
 }
 
 // post sends a request. The error is one line, without the credentials that the URL may have.
-func post(request *http.Request) (*answer, error) {
+func post(request *http.Request, to *route) (*answer, error) {
 	c := &http.Client{
 		Timeout:       postTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	advice := "check --gateway; without it, a port is forwarded to a pod of the gateway"
+	if to.isPod {
+		advice = "check the pod"
+		c.Transport = &http.Transport{
+			//nolint:gosec // the certificate is for the name of a Service, and the forwarded port leads to this pod alone
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		}
 	}
 	response, err := c.Do(request)
 	if err != nil {
 		if fault, ok := errors.AsType[*url.Error](err); ok { // it has the URL
 			err = fault.Err
 		}
-		return nil, fmt.Errorf("the gateway at %s cannot be reached from here: %w: check --gateway; "+
-			"\"kubectl port-forward\" leads to one in the cluster", request.URL.Host, err)
+		return nil, fmt.Errorf("%s cannot be reached from here: %w: %s", to.name, err, advice)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))

@@ -3,7 +3,6 @@
 package receiver
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -30,13 +29,20 @@ dedupWindowSeconds makes no other message.
 
 With --dry-run, the command shows what the receiver would make of the body. Nothing is posted.
 
-The gateway listens inside the cluster. Forward a port to it, and name that with --gateway:
+The gateway listens inside the cluster. The command finds one of its pods by the labels of the chart, and forwards a
+port to it: you must be permitted to list pods in all namespaces, and to create pods/portforward in that of the
+gateway. If you are not, or if the cluster has several gateways, name one with --gateway:
 
-  kubectl port-forward -n teamtalk-system service/teamtalk-gateway 8400:8400 &
-  kubectl teamtalk test receiver alerts -f alert.json --gateway http://127.0.0.1:8400`
+  kubectl port-forward -n teamtalk-system service/teamtalk-gateway 8400 &
+  kubectl teamtalk test receiver alerts -f alert.json --gateway http://127.0.0.1:8400
+
+The certificate of an https URL is verified. That of a pod is not, because the forwarded port leads to this pod alone.`
 
 const testReceiverExample = `  # Post an alert, and wait until the message has arrived
-  kubectl teamtalk test receiver alerts -f alert.json --gateway http://127.0.0.1:8400
+  kubectl teamtalk test receiver alerts -f alert.json
+
+  # To a gateway outside of the cluster
+  kubectl teamtalk test receiver alerts -f alert.json --gateway https://gateway.example.com
 
   # Show the text, and post nothing
   kubectl teamtalk test receiver alerts -f alert.json --dry-run`
@@ -63,30 +69,28 @@ func NewTestCommand(a *kube.Access) *cobra.Command {
 func newTestReceiverCommand(a *kube.Access) *cobra.Command {
 	t := &receiverTest{Access: a}
 	c := &cobra.Command{
-		Use: "receiver NAME -f PAYLOAD --gateway URL", Short: "Post a body to a TeamTalkReceiver, and show what arrives",
+		Use: "receiver NAME -f PAYLOAD", Short: "Post a body to a TeamTalkReceiver, and show what arrives",
 		Long: testReceiverLong, Example: testReceiverExample, Args: kube.ExactArgs("the name of a TeamTalkReceiver"),
 		ValidArgsFunction: a.Complete(&v1alpha1.TeamTalkReceiverList{}, 1),
 	}
 	c.Flags().StringVarP(&t.payload, "filename", "f", "", "`file` with the request body, or - for standard input")
-	c.Flags().StringVar(&t.gateway, "gateway", "", "`URL` of the gateway, such as http://127.0.0.1:8400")
+	c.Flags().StringVar(&t.gateway, "gateway", "", "`URL` of the gateway (default a forwarded port of its pod)")
 	c.Flags().StringVar(&t.token, "caller-token", "",
-		"`token` of the cluster, for a receiver without authentication of its own (default that of the kubeconfig)")
+		"`token` of the cluster, for a receiver without authentication of its own (default, with --gateway: that of the "+
+			"kubeconfig)")
 	c.Flags().BoolVar(&t.dryRun, "dry-run", false, "show what the receiver would create, and post nothing")
 	t.waiting.AddFlags(c)
 	c.RunE = func(c *cobra.Command, args []string) error { return t.run(c.Context(), args[0]) }
 	return c
 }
 
-// validate returns the URL of the gateway.
+// validate returns the URL of the gateway, or nil if none is given.
 func (t *receiverTest) validate() (*url.URL, error) {
 	switch {
 	case t.payload == "":
 		return nil, kube.Usagef("-f is required: a file with the request body, or - for standard input")
-	case t.dryRun:
+	case t.dryRun, t.gateway == "":
 		return nil, t.waiting.Validate()
-	case t.gateway == "":
-		return nil, kube.Usagef("--gateway is required: run \"kubectl port-forward -n teamtalk-system " +
-			"service/teamtalk-gateway 8400:8400\" and use --gateway http://127.0.0.1:8400; or use --dry-run")
 	}
 	gateway, err := url.Parse(t.gateway)
 	if err != nil || gateway.Host == "" || gateway.Scheme != "http" && gateway.Scheme != "https" {
@@ -115,29 +119,54 @@ func (t *receiverTest) run(ctx context.Context, name string) error {
 	if t.dryRun {
 		return render(ctx, t.Out, r, body)
 	}
-	config, err := t.RESTConfig()
+	token, err := t.callerToken()
 	if err != nil {
 		return err
 	}
-	p := &poster{client: c, token: cmp.Or(t.token, config.BearerToken), now: time.Now}
-	request, body, err := p.request(ctx, r, gateway, body)
+	p := &poster{client: c, token: token, now: time.Now}
+	secret, err := p.secret(ctx, r) // before anything is reached: it decides who may post
 	if err != nil {
 		return err
 	}
-	a, err := post(request)
+	to, err := t.reach(ctx, c, gateway)
 	if err != nil {
 		return err
 	}
-	switch a.code {
-	case http.StatusOK:
+	defer to.stop()
+	request, body, err := p.request(ctx, r, secret, to.url, body)
+	if err != nil {
+		return err
+	}
+	a, err := post(request, to)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.code == http.StatusOK:
 		return t.follow(ctx, c, r, a, body)
-	case http.StatusNotFound:
+	case a.code == http.StatusNotFound && to.isPod:
+		return fmt.Errorf("%s has no such receiver (%s): check that the gateway serves namespace %q "+
+			"(gateway.receiverNamespaces of the chart)", to.name, a.problem(), namespace)
+	case a.code == http.StatusNotFound:
 		return fmt.Errorf("%s has no such receiver (%s): check that --gateway is the URL of the gateway without a path, "+
 			"and that the gateway serves namespace %q", t.gateway, a.problem(), namespace)
 	default:
 		return fmt.Errorf("the gateway has refused the body with status %d: %s; the receiver's status may say more: "+
 			"kubectl describe ttr %s -n %s", a.code, a.problem(), name, namespace)
 	}
+}
+
+// callerToken is the token of the cluster that the command sends if the receiver has no authentication of its own. The
+// token of the kubeconfig is the user's own, so it is only sent to a gateway that the user names.
+func (t *receiverTest) callerToken() (string, error) {
+	if t.token != "" || t.gateway == "" {
+		return t.token, nil
+	}
+	config, err := t.RESTConfig()
+	if err != nil {
+		return "", err
+	}
+	return config.BearerToken, nil
 }
 
 // follow shows what became of an accepted body.
