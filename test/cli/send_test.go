@@ -132,7 +132,7 @@ func TestServerNotReady(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithServer(t, framework.Unreachable)
 	x.run("send", "--to-user", text(x.Alice), "--name", "waits", "--timeout", awaitTimeout.String(), "Hello").want(4,
-		"ServerNotReady", "kubectl teamtalk status waits -n "+x.Namespace+" --watch")
+		"ServerNotReady", "kubectl teamtalk status waits --watch -n "+x.Namespace)
 	x.run("status", "waits").want(0, x.Namespace+"/waits: in progress", "ServerNotReady")
 	x.run("retry", "waits").want(1, "in progress", "the operator retries by itself")
 	s := x.Server()
@@ -149,7 +149,8 @@ func TestInterrupt(t *testing.T) {
 	x := newTenantWithServer(t, framework.Unreachable)
 	log := &framework.Log{}
 	p, err := framework.StartWith([]string{"HOME=" + x.home, "KUBECONFIG=" + world.kubeconfigs[owner]}, world.plugin, log,
-		"send", "-n", x.Namespace, "--to-user", text(x.Alice), "--name", "stays", "Hello")
+		"send", "-n", x.Namespace, "--context", "x", "--kubeconfig", world.kubeconfigs[owner], "--to-user", text(x.Alice),
+		"--name", "stays", "Hello")
 	x.Must(err)
 	x.Cleanup(p.Kill)
 	x.Eventually("no progress is shown", func() bool { return strings.Contains(log.String(), "ServerNotReady") })
@@ -157,7 +158,10 @@ func TestInterrupt(t *testing.T) {
 	if err := p.AwaitEnd(t); err == nil || !strings.Contains(err.Error(), "130") {
 		t.Errorf("it ended with %v", err)
 	}
-	for _, want := range []string{"interrupted: message stays stays", "kubectl teamtalk status stays -n " + x.Namespace, "kubectl delete ttm stays"} {
+	flags := " -n " + x.Namespace + " --context=x --kubeconfig=" + world.kubeconfigs[owner] + `"`
+	for _, want := range []string{
+		"interrupted: message stays stays", `"kubectl teamtalk status stays --watch` + flags, `"kubectl delete ttm stays` + flags,
+	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%q is not in %s", want, log.String())
 		}

@@ -3,7 +3,8 @@
 package kube
 
 import (
-	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/spf13/pflag"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -38,6 +39,7 @@ type Access struct {
 	genericclioptions.IOStreams
 	// Config are kubectl's flags.
 	Config *genericclioptions.ConfigFlags
+	flags  *pflag.FlagSet
 }
 
 // NewAccess returns an Access whose flags are not parsed yet.
@@ -59,6 +61,7 @@ func (a *Access) AddFlags(fs *pflag.FlagSet) {
 		}
 	})
 	fs.AddFlagSet(own)
+	a.flags = own // the flags themselves, so that they know whether they were set
 }
 
 // Namespace returns the namespace of the flags or of the kubeconfig.
@@ -113,7 +116,44 @@ func (a *Access) ClientAndNamespace() (client.WithWatch, string, error) {
 	return c, namespace, err
 }
 
-// FollowCommand is the command that follows a message, as advice.
-func FollowCommand(m *v1alpha1.TeamTalkMessage) string {
-	return fmt.Sprintf("%s status %s -n %s --watch", Command, m.Name, m.Namespace)
+// Advise returns a command for a message to the user. It has the namespace, unless that is empty, and the user's other
+// flags of kubectl, so that it works with the same cluster. It does not show the value of --token.
+func (a *Access) Advise(namespace, command string) string {
+	if namespace != "" {
+		command += " -n " + namespace
+	}
+	if a.flags == nil {
+		return command
+	}
+	a.flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Changed || f.Name == "namespace" {
+			return
+		}
+		values := []string{f.Value.String()}
+		if list, isList := f.Value.(pflag.SliceValue); isList {
+			values = list.GetSlice()
+		}
+		for _, value := range values {
+			if f.Name == "token" {
+				value = "TOKEN"
+			}
+			command += " --" + f.Name + "=" + shellQuote(value)
+		}
+	})
+	return command
+}
+
+// AdviseFollow returns the command that follows a message.
+func (a *Access) AdviseFollow(m *v1alpha1.TeamTalkMessage) string {
+	return a.Advise(m.Namespace, Command+" status "+m.Name+" --watch")
+}
+
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// shellQuote quotes a word for a shell, if it needs that.
+func shellQuote(word string) string {
+	if shellSafe.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

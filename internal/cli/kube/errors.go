@@ -141,6 +141,7 @@ func (a *Access) absent(resource string, keys ...types.NamespacedName) error {
 			names = append(names, fmt.Sprintf("%q", key.Name))
 		}
 	}
-	return Errorf(CodeError, "namespace %q of %s has no %s %s: correct the name or -n; \"kubectl get %s -A\" lists all",
-		keys[0].Namespace, a.clusterName(), kindOfResource[resource], strings.Join(names, ", "), resource)
+	return Errorf(CodeError, "namespace %q of %s has no %s %s: correct the name or -n; \"%s\" lists all",
+		keys[0].Namespace, a.clusterName(), kindOfResource[resource], strings.Join(names, ", "),
+		a.Advise("", "kubectl get "+resource+" -A"))
 }

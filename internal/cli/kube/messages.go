@@ -73,7 +73,7 @@ func (f *MessageFlags) list(ctx context.Context, a *Access, c client.Client) ([]
 	}
 	if len(list.Items) == 0 {
 		return nil, fmt.Errorf("no TeamTalkMessage of namespace %q has labels that match %q: "+
-			"\"kubectl get ttm --show-labels\" shows them", namespace, f.selector)
+			"\"%s\" shows them", namespace, f.selector, a.Advise(namespace, "kubectl get ttm --show-labels"))
 	}
 	messages := make([]*v1alpha1.TeamTalkMessage, len(list.Items))
 	for i := range list.Items {

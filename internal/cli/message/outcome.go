@@ -32,7 +32,7 @@ func isDelivered(m *v1alpha1.TeamTalkMessage) bool {
 }
 
 // notDelivered is the error about a message that has finished and was not delivered to all.
-func notDelivered(m *v1alpha1.TeamTalkMessage) error {
+func notDelivered(a *kube.Access, m *v1alpha1.TeamTalkMessage) error {
 	var named []string
 	failed := 0
 	for i := range m.Status.Recipients {
@@ -49,7 +49,7 @@ func notDelivered(m *v1alpha1.TeamTalkMessage) error {
 	case failed == 0:
 		return kube.Errorf(kube.CodeNotDelivered, "message %s was not delivered: %s", m.Name, readiness(m))
 	case failed > maxNamed:
-		named = append(named, fmt.Sprintf("%d more, see %s", failed-maxNamed, kube.FollowCommand(m)))
+		named = append(named, fmt.Sprintf("%d more, see %s", failed-maxNamed, a.AdviseFollow(m)))
 	}
 	return kube.Errorf(kube.CodeNotDelivered, "message %s was not delivered to %d of %d recipients: %s",
 		m.Name, failed, len(m.Status.Recipients), strings.Join(named, "; "))
@@ -95,7 +95,7 @@ func (w *Waiting) Await(ctx context.Context, a *kube.Access, c client.WithWatch,
 	}
 	m := &v1alpha1.TeamTalkMessage{}
 	m.Name, m.Namespace = key.Name, key.Namespace
-	last, err := w.follow(ctx, c, a.ErrOut, m, nil)
+	last, err := w.follow(ctx, a, c, m, nil)
 	if err == nil {
 		fmt.Fprintln(a.Out, deliveredLine(last))
 	}
@@ -105,12 +105,12 @@ func (w *Waiting) Await(ctx context.Context, a *kube.Access, c client.WithWatch,
 // follow waits until a message has finished, and shows its progress. Accept, if not nil, tells states that count from
 // those that are too old.
 func (w *Waiting) follow(
-	ctx context.Context, c client.WithWatch, progress io.Writer, m *v1alpha1.TeamTalkMessage,
+	ctx context.Context, a *kube.Access, c client.WithWatch, m *v1alpha1.TeamTalkMessage,
 	accept func(*v1alpha1.TeamTalkMessage) bool,
 ) (*v1alpha1.TeamTalkMessage, error) {
 	limited, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
-	p := &progressLine{out: progress}
+	p := &progressLine{out: a.ErrOut}
 	last, err := Follow(limited, c, client.ObjectKeyFromObject(m), func(m *v1alpha1.TeamTalkMessage) bool {
 		if accept != nil && !accept(m) {
 			return false
@@ -118,23 +118,25 @@ func (w *Waiting) follow(
 		p.show(m)
 		return m.Finished()
 	})
-	return last, outcome(ctx, cmp.Or(last, m), err, w.timeout)
+	return last, outcome(ctx, a, cmp.Or(last, m), err, w.timeout)
 }
 
 // outcome is the error of a command that has followed a message.
-func outcome(ctx context.Context, m *v1alpha1.TeamTalkMessage, err error, timeout time.Duration) error {
+func outcome(
+	ctx context.Context, a *kube.Access, m *v1alpha1.TeamTalkMessage, err error, timeout time.Duration,
+) error {
 	switch {
 	case err == nil && isDelivered(m):
 		return nil
 	case err == nil:
-		return notDelivered(m)
+		return notDelivered(a, m)
 	case ctx.Err() != nil:
 		return kube.Errorf(kube.CodeInterrupted, "interrupted: message %s stays, and the operator goes on sending it: "+
-			"follow it with %q, or stop it with \"kubectl delete ttm %s -n %s\"",
-			m.Name, kube.FollowCommand(m), m.Name, m.Namespace)
+			"follow it with \"%s\", or stop it with \"%s\"",
+			m.Name, a.AdviseFollow(m), a.Advise(m.Namespace, "kubectl delete ttm "+m.Name))
 	case errors.Is(err, context.DeadlineExceeded):
-		return kube.Errorf(kube.CodeInProgress, "message %s has not finished after %s: %s; it stays, follow it with %q",
-			m.Name, timeout, readiness(m), kube.FollowCommand(m))
+		return kube.Errorf(kube.CodeInProgress, "message %s has not finished after %s: %s; it stays, follow it with \"%s\"",
+			m.Name, timeout, readiness(m), a.AdviseFollow(m))
 	case errors.Is(err, errDeleted) && m.Finished() && isDelivered(m):
 		return nil
 	case errors.Is(err, errDeleted):

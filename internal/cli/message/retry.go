@@ -75,7 +75,7 @@ func (r *retryCommand) run(ctx context.Context, args []string) error {
 
 // retry retries one message.
 func (r *retryCommand) retry(ctx context.Context, c client.WithWatch, m *v1alpha1.TeamTalkMessage) error {
-	if err := checkRetryable(m); err != nil {
+	if err := r.checkRetryable(m); err != nil {
 		return err
 	}
 	value := time.Now().UTC().Format(time.RFC3339Nano)
@@ -92,7 +92,7 @@ func (r *retryCommand) retry(ctx context.Context, c client.WithWatch, m *v1alpha
 	if !r.waiting.wait {
 		return nil
 	}
-	last, err := r.waiting.follow(ctx, c, r.ErrOut, m, func(m *v1alpha1.TeamTalkMessage) bool {
+	last, err := r.waiting.follow(ctx, r.Access, c, m, func(m *v1alpha1.TeamTalkMessage) bool {
 		return m.Status.LastHandledRetry == value
 	})
 	if err == nil {
@@ -102,16 +102,16 @@ func (r *retryCommand) retry(ctx context.Context, c client.WithWatch, m *v1alpha
 }
 
 // checkRetryable says why a retry would do nothing.
-func checkRetryable(m *v1alpha1.TeamTalkMessage) error {
+func (r *retryCommand) checkRetryable(m *v1alpha1.TeamTalkMessage) error {
 	switch {
 	case !m.Finished():
 		return fmt.Errorf("message %s is in progress, the operator retries by itself: %s", m.Name, readiness(m))
 	case isDelivered(m):
-		return fmt.Errorf("message %s is delivered, there is nothing to retry: \"%s resend %s\" sends it again",
-			m.Name, kube.Command, m.Name)
+		return fmt.Errorf("message %s is delivered, there is nothing to retry: \"%s\" sends it again",
+			m.Name, r.Advise(m.Namespace, kube.Command+" resend "+m.Name))
 	}
 	for i := range m.Status.Recipients {
-		if r := &m.Status.Recipients[i]; r.Retryable() || r.FailedInDoubt() {
+		if to := &m.Status.Recipients[i]; to.Retryable() || to.FailedInDoubt() {
 			return nil
 		}
 	}
@@ -119,6 +119,6 @@ func checkRetryable(m *v1alpha1.TeamTalkMessage) error {
 		return nil // StatusTooLarge
 	}
 	return fmt.Errorf("the failed recipients of message %s may have it (OutcomeUnknown), and are not retried: "+
-		"\"%s history\" shows what they got, \"%s resend %s --failed\" sends it again",
-		m.Name, kube.Command, kube.Command, m.Name)
+		"\"%s history\" shows what they got, \"%s\" sends it again",
+		m.Name, kube.Command, r.Advise(m.Namespace, kube.Command+" resend "+m.Name+" --failed"))
 }

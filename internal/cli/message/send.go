@@ -183,7 +183,7 @@ func createAndWait(
 		options, operation = append(options, client.DryRunAll), "created (server dry run)"
 	}
 	if err := c.Create(ctx, m, append(options, client.FieldOwner("kubectl-teamtalk"))...); err != nil {
-		return createError(ctx, m, err)
+		return createError(ctx, a, m, err)
 	}
 	if dryRun == dryRunServer || !waiting.wait {
 		return output.PrintObject(a.Out, m, operation)
@@ -193,12 +193,12 @@ func createAndWait(
 			return err
 		}
 	}
-	last, err := waiting.follow(ctx, c, a.ErrOut, m, nil)
+	last, err := waiting.follow(ctx, a, c, m, nil)
 	return printFinished(a.Out, output, last, err)
 }
 
 // createError says whether the message may have been created nevertheless.
-func createError(ctx context.Context, m *v1alpha1.TeamTalkMessage, err error) error {
+func createError(ctx context.Context, a *kube.Access, m *v1alpha1.TeamTalkMessage, err error) error {
 	_, answered := errors.AsType[*apierrors.StatusError](err)
 	request, sent := errors.AsType[*url.Error](err)
 	network, ok := errors.AsType[*net.OpError](err)
@@ -211,7 +211,7 @@ func createError(ctx context.Context, m *v1alpha1.TeamTalkMessage, err error) er
 		code = kube.CodeInterrupted
 	}
 	return kube.Errorf(code, "it is not known whether message %s was created (%w): look with "+
-		"\"kubectl get ttm %s -n %s\" before you send it again", m.Name, request.Err, m.Name, m.Namespace)
+		"\"%s\" before you send it again", m.Name, request.Err, a.Advise(m.Namespace, "kubectl get ttm "+m.Name))
 }
 
 // printFinished prints what became of a message. Err is the outcome.

@@ -136,7 +136,7 @@ func (s *statusCommand) watchAll(
 		if last == nil {
 			last = m
 		}
-		if err := outcome(ctx, last, err, 0); err != nil && first == nil {
+		if err := outcome(ctx, s.Access, last, err, 0); err != nil && first == nil {
 			first = err
 		}
 		if ctx.Err() != nil {

@@ -152,7 +152,7 @@ func (t *receiverTest) run(ctx context.Context, name string) error {
 			"and that the gateway serves namespace %q", t.gateway, a.problem(), namespace)
 	default:
 		return fmt.Errorf("the gateway has refused the body with status %d: %s; the receiver's status may say more: "+
-			"kubectl describe ttr %s -n %s", a.code, a.problem(), name, namespace)
+			"\"%s\"", a.code, a.problem(), t.Advise(namespace, "kubectl describe ttr "+name))
 	}
 }
 

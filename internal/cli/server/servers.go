@@ -66,7 +66,8 @@ func (s *serversCommand) run(ctx context.Context, args []string) error {
 	list := &v1alpha1.TeamTalkServerList{}
 	switch {
 	case len(args) > 0:
-		one, err := getServer(ctx, c, client.ObjectKey{Namespace: namespace, Name: args[0]}, "correct the name or -n")
+		key := client.ObjectKey{Namespace: namespace, Name: args[0]}
+		one, err := getServer(ctx, s.Access, c, key, "correct the name or -n")
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (f *targetFlags) find(ctx context.Context, a *kube.Access) (*target, error)
 	if name.Namespace == "" {
 		name.Namespace = namespace
 	}
-	s, err := getServer(ctx, c, name, "use --server [NAMESPACE/]NAME or -n")
+	s, err := getServer(ctx, a, c, name, "use --server [NAMESPACE/]NAME or -n")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (f *targetFlags) find(ctx context.Context, a *kube.Access) (*target, error)
 
 // getServer reads a TeamTalkServer. The error names those that the namespace has instead.
 func getServer(
-	ctx context.Context, c client.Client, name types.NamespacedName, advice string,
+	ctx context.Context, a *kube.Access, c client.Client, name types.NamespacedName, advice string,
 ) (*v1alpha1.TeamTalkServer, error) {
 	s := &v1alpha1.TeamTalkServer{}
 	err := c.Get(ctx, name, s)
@@ -113,7 +113,7 @@ func getServer(
 	if c.List(ctx, list, client.InNamespace(name.Namespace)) == nil && len(list.Items) > 0 {
 		text += ", and has " + listed(list.Items, func(s v1alpha1.TeamTalkServer) string { return strconv.Quote(s.Name) })
 	}
-	return nil, fmt.Errorf("%s: %s; \"%s servers -A\" lists all", text, advice, kube.Command)
+	return nil, fmt.Errorf("%s: %s; \"%s\" lists all", text, advice, a.Advise("", kube.Command+" servers -A"))
 }
 
 // maxListed is how many names an error lists.
