@@ -31,7 +31,7 @@ func TestSend(t *testing.T) {
 		t.Errorf("the newline at the end was sent: %+v", rows)
 	}
 	long := x.writeFile("long.txt", strings.Repeat("a line of the log\n", 300))
-	x.run("send", "--to-user", alice, "-f", long).want(3, "ContentTooLong")
+	x.run("send", "--to-user", alice, "-f", long).want(3, "ContentTooLong", "use --split")
 	x.run("send", "--to-user", alice, "--split", "-f", long).want(0)
 	x.CheckRows(9)
 

@@ -45,14 +45,26 @@ func notDelivered(a *kube.Access, m *v1alpha1.TeamTalkMessage) error {
 			named = append(named, kube.DescribeStatus(r)+": "+reason)
 		}
 	}
+	advice := ""
+	if isSplittable(m) {
+		advice = "; to send several messages, use --split of \"" + kube.Command + " send\""
+	}
 	switch {
 	case failed == 0:
-		return kube.Errorf(kube.CodeNotDelivered, "message %s was not delivered: %s", m.Name, readiness(m))
+		return kube.Errorf(kube.CodeNotDelivered, "message %s was not delivered: %s%s", m.Name, readiness(m), advice)
 	case failed > maxNamed:
 		named = append(named, fmt.Sprintf("%d more, see %s", failed-maxNamed, a.AdviseFollow(m)))
 	}
-	return kube.Errorf(kube.CodeNotDelivered, "message %s was not delivered to %d of %d recipients: %s",
-		m.Name, failed, len(m.Status.Recipients), strings.Join(named, "; "))
+	return kube.Errorf(kube.CodeNotDelivered, "message %s was not delivered to %d of %d recipients: %s%s",
+		m.Name, failed, len(m.Status.Recipients), strings.Join(named, "; "), advice)
+}
+
+// isSplittable reports whether a text was too long for one message, and was not to be split.
+func isSplittable(m *v1alpha1.TeamTalkMessage) bool {
+	ready := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionReady)
+	isText := m.Spec.Content.Text != nil || m.Spec.Content.TextFrom != nil
+	return isText && m.Spec.LongText != v1alpha1.LongTextSplit && ready != nil &&
+		ready.Reason == v1alpha1.ReasonContentTooLong
 }
 
 // readiness is reason and message of the condition Ready.
