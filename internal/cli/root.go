@@ -24,7 +24,7 @@ import (
 // completionProgram is the name under which kubectl runs a plugin to complete its arguments.
 const completionProgram = "kubectl_complete-teamtalk"
 
-const rootLong = `Send TeamTalk messages, and look at what became of them.
+const rootLong = `Send TeamTalk messages, and show their results.
 
 The commands work with the TeamTalkMessages, TeamTalkServers and TeamTalkReceivers of a cluster, as kubectl does. Some
 also connect to TeamTalk, from where they run; their help says so.`
@@ -60,7 +60,7 @@ func commandArgs(args []string) []string {
 // NewCommand returns the root command. Run prints its errors.
 func NewCommand(a *kube.Access) *cobra.Command {
 	c := &cobra.Command{
-		Use: "kubectl-teamtalk", Short: "Send TeamTalk messages, and look at what became of them", Long: rootLong,
+		Use: "kubectl-teamtalk", Short: "Send TeamTalk messages, and show their results", Long: rootLong,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: kube.Command},
 		Version:       buildinfo.Get().String(),
 		SilenceErrors: true, SilenceUsage: true,

@@ -101,7 +101,7 @@ func TestSendMistakes(t *testing.T) {
 		"a wrong name":             {[]string{"--to-group-name", "nowhere", "Hello"}, 3, []string{`group "nowhere": GroupNotFound`}},
 		"a group of others":        {[]string{"--to-group", text(x.Closed), "Hello"}, 3, []string{"SenderNotInGroup"}},
 		"a sender of others":       {[]string{"--to-user", alice, "--sender", "77777777", "Hello"}, 3, []string{"SenderNotPermitted"}},
-		"another server":           {[]string{"--to-user", alice, "--server", "nope", "--timeout", awaitTimeout.String(), "Hello"}, 4, []string{"ServerNotFound", "it stays, follow it with", "status send-"}},
+		"another server":           {[]string{"--to-user", alice, "--server", "nope", "--timeout", awaitTimeout.String(), "Hello"}, 4, []string{"ServerNotFound", "it remains, follow it with", "status send-"}},
 		"a wrong name of a thing":  {[]string{"--to-user", alice, "--name", "Not_A_Name", "Hello"}, 1, []string{"Not_A_Name", "lowercase"}},
 	}
 	for title, tc := range tests {
@@ -160,7 +160,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	flags := " -n " + x.Namespace + " --context=x --kubeconfig=" + world.kubeconfigs[owner] + `"`
 	for _, want := range []string{
-		"interrupted: message stays stays", `"kubectl teamtalk status stays --watch` + flags, `"kubectl delete ttm stays` + flags,
+		"interrupted: message stays remains", `"kubectl teamtalk status stays --watch` + flags, `"kubectl delete ttm stays` + flags,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("%q is not in %s", want, log.String())

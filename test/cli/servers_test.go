@@ -142,7 +142,7 @@ func TestHistory(t *testing.T) {
 	x.run("history", "--user", alice, "--sender", text(x.Bob)).want(1, "is not a sender of TeamTalkServer")
 	x.run("history").want(2, "--user ID")
 	x.run("history", alice).want(2, "--user ID")
-	x.run("history", "--user", alice, "--group", "7").want(2, "whose conversation?")
+	x.run("history", "--user", alice, "--group", "7").want(2, "the command shows one conversation")
 	x.run("history", "--user", alice, "--limit", "5000").want(2, "--limit must be 1 to 1000")
 
 	secret := x.KeySecret(devserver.DevelopmentKey)

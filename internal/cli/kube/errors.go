@@ -24,7 +24,7 @@ const (
 	CodeUsage = 2
 	// CodeNotDelivered: the message has finished, and some recipient does not have it, or may not have it.
 	CodeNotDelivered = 3
-	// CodeInProgress: the message had not finished in time. It stays, and the operator goes on.
+	// CodeInProgress: the message had not finished in time. It remains, and the operator continues.
 	CodeInProgress = 4
 	// CodeInterrupted: the user has interrupted the command.
 	CodeInterrupted = 130
@@ -90,7 +90,7 @@ func (a *Access) explain(err error) string {
 	case apierrors.IsAlreadyExists(err):
 		return err.Error() + ": choose another --name, or leave it out"
 	case apierrors.IsUnauthorized(err):
-		return a.clusterName() + " does not know you: renew the credentials of your kubeconfig, or use another --context"
+		return a.clusterName() + " does not accept your credentials: renew those of your kubeconfig, or use another --context"
 	case isRequest && status == nil:
 		return fmt.Sprintf("%s cannot be reached: %v: check the kubeconfig and the network", a.clusterName(), request.Err)
 	}

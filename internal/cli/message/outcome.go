@@ -89,7 +89,7 @@ type Waiting struct {
 func (w *Waiting) AddFlags(c *cobra.Command) {
 	c.Flags().BoolVar(&w.wait, "wait", true,
 		"wait until the message has finished; the exit code says whether it was delivered")
-	c.Flags().DurationVar(&w.timeout, "timeout", defaultTimeout, "how long to wait; the message stays afterwards")
+	c.Flags().DurationVar(&w.timeout, "timeout", defaultTimeout, "how long to wait; the message remains afterwards")
 }
 
 // Validate returns the usage error of the flags.
@@ -100,7 +100,7 @@ func (w *Waiting) Validate() error {
 	return nil
 }
 
-// Await waits until a message has finished, unless the flags say not to, and says what became of it.
+// Await waits until a message has finished, unless the flags say not to, and reports the result.
 func (w *Waiting) Await(ctx context.Context, a *kube.Access, c client.WithWatch, key types.NamespacedName) error {
 	if !w.wait {
 		return nil
@@ -143,18 +143,18 @@ func outcome(
 	case err == nil:
 		return notDelivered(a, m)
 	case ctx.Err() != nil:
-		return kube.Errorf(kube.CodeInterrupted, "interrupted: message %s stays, and the operator goes on sending it: "+
+		return kube.Errorf(kube.CodeInterrupted, "interrupted: message %s remains, and the operator continues to send it: "+
 			"follow it with \"%s\", or stop it with \"%s\"",
 			m.Name, a.AdviseFollow(m), a.Advise(m.Namespace, "kubectl delete ttm "+m.Name))
 	case errors.Is(err, context.DeadlineExceeded):
-		return kube.Errorf(kube.CodeInProgress, "message %s has not finished after %s: %s; it stays, follow it with \"%s\"",
+		return kube.Errorf(kube.CodeInProgress, "message %s has not finished after %s: %s; it remains, follow it with \"%s\"",
 			m.Name, timeout, readiness(m), a.AdviseFollow(m))
 	case errors.Is(err, errDeleted) && m.Finished() && isDelivered(m):
 		return nil
 	case errors.Is(err, errDeleted):
 		return fmt.Errorf("message %s was deleted before it has finished: %s", m.Name, readiness(m))
 	}
-	return fmt.Errorf("message %s cannot be followed, it stays: %w", m.Name, err)
+	return fmt.Errorf("message %s cannot be followed, it remains: %w", m.Name, err)
 }
 
 // progressLine prints a line for each change of a message that is not finished.

@@ -25,12 +25,12 @@ import (
 
 const sendLong = `Send a text to users and groups of TeamTalk.
 
-The command creates a TeamTalkMessage, waits until the operator has delivered it, and shows what became of it.
+The command creates a TeamTalkMessage, waits until the operator has delivered it, and shows the result.
 The text is an argument, or comes from a file or from standard input. A newline at its end is not sent.
 
 Exit codes: 0 all recipients have the message; 1 it was not created; 2 the command line is wrong; 3 it has finished, and
 some recipient does not have it or may not have it; 4 it has not finished in time; 130 interrupted. With 4 and 130 the
-message stays, and the operator goes on.`
+message remains, and the operator continues.`
 
 const sendExample = `  # A text to a user and a group, by id
   kubectl teamtalk send --to-user 2 --to-group 7 "The build is green"
@@ -214,7 +214,7 @@ func createError(ctx context.Context, a *kube.Access, m *v1alpha1.TeamTalkMessag
 		"\"%s\" before you send it again", m.Name, request.Err, a.Advise(m.Namespace, "kubectl get ttm "+m.Name))
 }
 
-// printFinished prints what became of a message. Err is the outcome.
+// printFinished prints the result of a message. Err is the outcome.
 func printFinished(w io.Writer, output *kube.Output, m *v1alpha1.TeamTalkMessage, err error) error {
 	switch {
 	case m == nil || output.IsName():

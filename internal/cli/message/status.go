@@ -22,7 +22,7 @@ import (
 	"github.com/teamtalk-io/teamtalk-operator/internal/cli/kube"
 )
 
-const statusLong = `Show what became of TeamTalkMessages: a line for the message and a table of its recipients.
+const statusLong = `Show the result of TeamTalkMessages: a line for the message and a table of its recipients.
 
 READ is when the user, or the first member of the group, was seen to read the message. Without a readPolicy, the
 operator records reads as far as it sees them.
@@ -58,7 +58,7 @@ type statusCommand struct {
 func NewStatusCommand(a *kube.Access) *cobra.Command {
 	s := &statusCommand{Access: a}
 	c := &cobra.Command{
-		Use: "status (NAME... | -l SELECTOR | -f FILE)", Short: "Show what became of a message, for each recipient",
+		Use: "status (NAME... | -l SELECTOR | -f FILE)", Short: "Show the result of a message for each recipient",
 		Long: statusLong, Example: statusExample,
 		ValidArgsFunction: a.Complete(&v1alpha1.TeamTalkMessageList{}, 0),
 	}

@@ -169,7 +169,7 @@ func (t *receiverTest) callerToken() (string, error) {
 	return config.BearerToken, nil
 }
 
-// follow shows what became of an accepted body.
+// follow shows the result of an accepted body.
 func (t *receiverTest) follow(
 	ctx context.Context, c client.WithWatch, r *v1alpha1.TeamTalkReceiver, a *answer, body []byte,
 ) error {

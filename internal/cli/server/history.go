@@ -70,8 +70,8 @@ func NewHistoryCommand(a *kube.Access) *cobra.Command {
 }
 
 // errWhose is the usage error of a command without a conversation, or with several.
-var errWhose = kube.Usagef("whose conversation? Use one of --user ID, --user-name NAME, --group ID and " +
-	"--group-name NAME")
+var errWhose = kube.Usagef("the command shows one conversation: use one of --user ID, --user-name NAME, --group ID " +
+	"and --group-name NAME")
 
 // noConversation refuses arguments.
 func noConversation(_ *cobra.Command, args []string) error {
