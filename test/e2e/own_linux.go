@@ -63,10 +63,11 @@ func onOwnNode(ctx context.Context, t *table, root string) error {
 
 // prepare builds the programs and the images that do not exist yet.
 func (p *ownPlan) prepare(ctx context.Context, t *table, dir string) error {
-	err := t.timed("Kubernetes' programs and helm are built, or were", func() string {
+	err := t.timed("Kubernetes' programs, helm and the plugin are built, or were", func() string {
 		p.ControlPlane = framework.MustGet(assets.ControlPlane(ctx, say))
 		p.Node = framework.MustGet(assets.Node(ctx, say))
 		p.Helm = framework.MustGet(framework.Tool(ctx, "helm", "helm"))
+		p.Plugin = framework.MustGet(framework.BuildPlain(ctx, "kubectl-teamtalk"))
 		return ""
 	})
 	if err != nil {
@@ -112,7 +113,7 @@ func runInside(ctx context.Context, t *table, dir string, p *ownPlan) error {
 				"-A", pid, node.KubeconfigIn(dir))
 		}
 	}
-	code, err := node.Run(ctx, dir, started, p.Root, p.ControlPlane, p.Node, p.Helm)
+	code, err := node.Run(ctx, dir, started, p.Root, p.ControlPlane, p.Node, p.Helm, p.Plugin)
 	t.path = ""
 	if read := t.read(rowsFile(dir)); read != nil && err == nil {
 		return read
@@ -149,7 +150,7 @@ func insideNode(ctx context.Context, t *table) {
 		framework.Must(n.HasImages(ctx, p.Operator, p.Dev))
 		return ""
 	}}
-	quickStart := step{name: "the commands of the quick start do what it says", run: w.quickStart}
+	quickStart := step{name: "the commands of the quick start and of the plugin do what they say", run: w.quickStart}
 	w.play(ctx, t, append([]step{images, quickStart}, w.steps()...))
 }
 

@@ -42,6 +42,8 @@ const patience = 3 * time.Minute
 
 type plan struct {
 	Root, Logs, Helm string
+	// Plugin is kubectl-teamtalk; "": it is not run.
+	Plugin string
 	// Images, as NAME:TAG.
 	Operator, Dev string
 	// Keep: stop at the first step that fails, or before anything is removed.
