@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -107,7 +108,7 @@ func TestReceiverMistakes(t *testing.T) {
 	}
 }
 
-// TestFindGateway: without --gateway, the command finds a pod. The pods have no kubelet, so nothing is posted to them.
+// TestFindGateway: without --gateway, the command finds a pod, and posts through a forwarded port.
 func TestFindGateway(t *testing.T) {
 	t.Parallel()
 	x, other := newTenantWithServer(t), world.NewTenant(t, world.TeamTalk)
@@ -121,20 +122,27 @@ func TestFindGateway(t *testing.T) {
 	find(member).want(1, "you may not list Pods in all namespaces", "--gateway URL")
 	find(owner).want(1, "no pod in the cluster serves a gateway", "gateway.enabled")
 
-	pod := x.gatewayPod(x.Namespace, "gateway-1")
+	unassigned := x.gatewayPod(x.Namespace, "gateway-1", "")
 	find(owner).want(1, "no pod of the gateway is Ready: "+x.Namespace+"/gateway-1")
-	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-	x.Must(world.Admin.Status().Update(t.Context(), pod))
+	x.setReady(unassigned)
 	find(owner).want(1, "forward port 8400 of pod "+x.Namespace+"/gateway-1", "does not have a host assigned")
 	x.grantPodLists(member)
 	find(member).want(1, `cannot create resource "pods/portforward"`, `you may create pods/portforward in namespace "`+x.Namespace)
 
-	x.gatewayPod(other.Namespace, "gateway-2")
+	x.startKubelet("node")
+	x.setReady(x.gatewayPod(x.Namespace, "gateway-0", "node"))
+	find(owner).want(1, "refused the body with status 401")
+	x.AllowCreate("poster")
+	x.run(append(args, "--caller-token", x.Token("poster"))...).want(0,
+		"posting to the gateway in pod "+x.Namespace+"/gateway-0", "accepted: 1 message", "delivered to user "+text(x.Alice))
+	x.CheckRows(1)
+
+	x.gatewayPod(other.Namespace, "gateway-2", "")
 	find(owner).want(1, "several gateways", x.Namespace+"/gateway-1", other.Namespace+"/gateway-2", "--gateway URL")
 }
 
 // gatewayPod creates a pod with the labels and the port that the chart gives those of a gateway.
-func (x *tenant) gatewayPod(namespace, name string) *corev1.Pod {
+func (x *tenant) gatewayPod(namespace, name, node string) *corev1.Pod {
 	x.Helper()
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: "default"}
 	x.Must(client.IgnoreAlreadyExists(world.Admin.Create(x.Context(), &corev1.ServiceAccount{ObjectMeta: meta})))
@@ -142,24 +150,39 @@ func (x *tenant) gatewayPod(namespace, name string) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{
 			"app.kubernetes.io/name": "teamtalk-operator", "app.kubernetes.io/component": "gateway",
 		}},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{
+		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{
 			Name: "gateway", Image: "x", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8400}},
 		}}},
 	}
-	x.Must(world.Admin.Create(x.Context(), pod))
+	x.createUntilEnd(pod)
 	return pod
+}
+
+func (x *tenant) setReady(pod *corev1.Pod) {
+	x.Helper()
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	x.Must(world.Admin.Status().Update(x.Context(), pod))
 }
 
 func (x *tenant) grantPodLists(user string) {
 	x.Helper()
 	meta := metav1.ObjectMeta{Name: "pod-lister"}
-	x.Must(world.Admin.Create(x.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
+	x.createUntilEnd(&rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
 		APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"},
-	}}}))
-	x.Must(world.Admin.Create(x.Context(), &rbacv1.ClusterRoleBinding{
+	}}})
+	x.createUntilEnd(&rbacv1.ClusterRoleBinding{
 		ObjectMeta: meta, Subjects: framework.Users(user),
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
-	}))
+	})
+}
+
+// createUntilEnd creates what the plugin sees in all namespaces, and deletes it at the end of the test.
+func (x *tenant) createUntilEnd(o client.Object) {
+	x.Helper()
+	x.Must(world.Admin.Create(x.Context(), o))
+	x.Cleanup(func() {
+		x.Must(world.Admin.Delete(context.WithoutCancel(x.Context()), o, client.GracePeriodSeconds(0)))
+	})
 }
 
 // TestRender needs no cluster.
