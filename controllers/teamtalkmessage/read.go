@@ -165,14 +165,13 @@ func untilReadIsDue(m *v1alpha1.TeamTalkMessage) time.Duration {
 // showReads adds to the status what is known of reads. It returns of how many recipients it shows that they may have
 // read the message.
 func (r *Reconciler) showReads(m *v1alpha1.TeamTalkMessage, now time.Time) (missed int) {
-	text := ""
-	if m.ReadDue() {
-		if r.keepRead(m) {
-			text, missed = r.missedReads(m, now)
-		} else {
-			text = fmt.Sprintf("%s; others may have read it: the operator waits for the reads of too many recipients",
-				readStateOf(m))
-		}
+	text := recordedMissed(m)
+	switch {
+	case !m.ReadDue():
+	case r.keepRead(m):
+		text, missed = r.missedReads(m, now)
+	default:
+		text = "others may have read it: the operator waits for the reads of too many recipients"
 	}
 	receipts, _ := r.Receipts.Receipts(trackedMessage(m))
 	applyReceipts(m, receipts)

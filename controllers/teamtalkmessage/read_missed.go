@@ -5,7 +5,6 @@ package teamtalkmessage
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,13 +46,14 @@ const (
 )
 
 // missedReads returns what the status says about reads that may have been missed, or "", and of how many recipients.
+// After the deadline, it does not wait for counters: nobody looks at the message again.
 func (r *Reconciler) missedReads(m *v1alpha1.TeamTalkMessage, now time.Time) (text string, missed int) {
 	var l readreceipt.Listening
 	if session, ok := r.Sessions.Get(m.ServerKey()); ok {
 		l.Since = session.ListensSince()
 	}
 	missed, ok := r.Receipts.Missed(trackedMessage(m), l, now)
-	if !ok {
+	if !ok && now.Before(m.ReadDeadline()) {
 		if text = recordedMissed(m); text != "" {
 			return text, readreceipt.UnknownMissed
 		}
@@ -62,8 +62,7 @@ func (r *Reconciler) missedReads(m *v1alpha1.TeamTalkMessage, now time.Time) (te
 	if missed == 0 {
 		return "", 0
 	}
-	return fmt.Sprintf("%s; %s may have read it while the operator did not listen to all routers",
-		readStateOf(m), plural(missed, "recipient")), missed
+	return plural(missed, "recipient") + " may have read it while the operator did not listen to all routers", missed
 }
 
 // unreadCounters finds out which messages with a readPolicy are still unread after a time in which reads may have been

@@ -158,7 +158,7 @@ func TestAwaitRead(t *testing.T) {
 	}
 	missedByGroup := func(m *v1alpha1.TeamTalkMessage) {
 		m.Status.Recipients[0].Type = v1alpha1.RecipientGroup
-		setRead(m, readStateOf(m).String()+"; 1 recipient may have read it while the operator did not listen to all routers", time.Now())
+		setRead(m, "1 recipient may have read it while the operator did not listen to all routers", time.Now())
 	}
 	for name, tc := range map[string]struct {
 		changes []func(*v1alpha1.TeamTalkMessage)
@@ -192,6 +192,27 @@ func TestAwaitRead(t *testing.T) {
 			}
 			if receipts, _ := r.Receipts.Receipts(trackedMessage(m)); ok && len(receipts) != len(m.Status.Recipients) {
 				t.Errorf("tracked are %+v", receipts)
+			}
+		})
+	}
+}
+
+// TestDeadlineBeforeCounters: a deadline that passes before the counters are known tells that reads may have been missed.
+func TestDeadlineBeforeCounters(t *testing.T) {
+	for name, tc := range map[string]struct {
+		after time.Duration // since it finished
+		want  string
+	}{
+		"before it": {time.Minute, ""},
+		"after it":  {25 * time.Hour, "2 recipients may have read it while the operator did not listen to all routers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := finishedMessage(v1alpha1.StateRouted, recipients("rRR"), toRead)
+			r, _ := readable(t, m)
+			r.showReads(m, m.Status.CompletionTime.Add(tc.after))
+			c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
+			if c == nil || recordedMissed(m) != tc.want || !strings.HasPrefix(c.Message, "read by 1 of 3") {
+				t.Errorf("%+v", c)
 			}
 		})
 	}

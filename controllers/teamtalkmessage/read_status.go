@@ -4,6 +4,7 @@ package teamtalkmessage
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,13 +50,22 @@ func (s readState) String() string {
 	return text
 }
 
+// missedSeparator is before what the condition Read says about reads that may have been missed.
+const missedSeparator = "; "
+
 // recordedMissed returns what the condition Read says about reads that may have been missed; "": nothing.
 func recordedMissed(m *v1alpha1.TeamTalkMessage) string {
 	c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
-	if c == nil || c.Reason != v1alpha1.ReasonReadsMissed {
+	if c == nil || !showsMissed(c.Reason) {
 		return ""
 	}
-	return c.Message
+	_, missed, _ := strings.Cut(c.Message, missedSeparator)
+	return missed
+}
+
+// showsMissed reports whether the condition Read, with the reason, tells which reads may have been missed.
+func showsMissed(reason string) bool {
+	return reason == v1alpha1.ReasonReadsMissed || reason == v1alpha1.ReasonReadDeadlineExceeded
 }
 
 // setRead computes what the status shows of who has read a message, and whether it is settled. It begins
@@ -70,8 +80,8 @@ func setRead(m *v1alpha1.TeamTalkMessage, missed string, now time.Time) {
 		meta.RemoveStatusCondition(&st.Conditions, v1alpha1.ConditionRead)
 	} else {
 		message := s.String()
-		if reason == v1alpha1.ReasonReadsMissed {
-			message = missed
+		if missed != "" && showsMissed(reason) {
+			message += missedSeparator + missed
 		}
 		meta.SetStatusCondition(&st.Conditions, metav1.Condition{
 			Type: v1alpha1.ConditionRead, Status: status, Reason: reason, Message: message,

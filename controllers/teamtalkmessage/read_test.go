@@ -4,10 +4,12 @@ package teamtalkmessage
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -86,6 +88,7 @@ func TestSetRead(t *testing.T) {
 		"deadline":                  {changes{recipients("rR"), toRead}, "", day, "False", v1alpha1.ReasonReadDeadlineExceeded, "1/2", false},
 		"may have been read":        {changes{recipients("rR"), toRead}, "who knows", 0, "Unknown", v1alpha1.ReasonReadsMissed, "1/2", true},
 		"may have been, deadline":   {changes{recipients("rR"), toRead}, "who knows", day, "False", v1alpha1.ReasonReadDeadlineExceeded, "1/2", false},
+		"read, deadline and missed": {changes{recipients("rR"), toRead, withQuorum(1)}, "who knows", day, "True", v1alpha1.ReasonRead, "1/2", false},
 		"read with a TTL":           {changes{recipients("r"), setTTL(60)}, "", 0, "True", v1alpha1.ReasonRead, "1/1", true},
 		"unfinished":                {changes{recipients("rr"), isRead, unfinish}, "", 0, "", "", "", true},
 		"policy removed":            {changes{recipients("rR"), isRead}, "", 0, "", "", "1/2", false},
@@ -97,14 +100,19 @@ func TestSetRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := finishedMessage(v1alpha1.StateRouted, tc.changes...)
 			setRead(m, tc.missed, m.Status.CompletionTime.Add(tc.after))
-			var got, reason string
+			var got, reason, wantMissed string
+			if tc.wantReason == v1alpha1.ReasonReadsMissed || tc.wantReason == v1alpha1.ReasonReadDeadlineExceeded {
+				wantMissed = tc.missed
+			}
 			if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead); c != nil {
-				if got, reason = string(c.Status), c.Reason; c.Message == "" {
-					t.Error("the condition has no message")
+				got, reason = string(c.Status), c.Reason
+				if missed := recordedMissed(m); missed != wantMissed || !strings.HasPrefix(c.Message, "read by ") {
+					t.Errorf("%q tells %q, want %q", c.Message, missed, wantMissed)
 				}
-				if missed := recordedMissed(m); missed != "" && missed != tc.missed {
-					t.Errorf("missed %q, want %q", missed, tc.missed)
-				}
+			}
+			shown := m.DeepCopy()
+			if setRead(m, recordedMissed(m), m.Status.CompletionTime.Add(tc.after)); !equality.Semantic.DeepEqual(shown, m) {
+				t.Errorf("computed again: %+v", m.Status)
 			}
 			if got != tc.want || reason != tc.wantReason || m.Status.ReadSummary != tc.wantSummary || m.Status.Settled == tc.wantUnsettle {
 				t.Errorf("Read is %s %s, %q, settled %v", got, reason, m.Status.ReadSummary, m.Status.Settled)
