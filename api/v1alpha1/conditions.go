@@ -99,7 +99,8 @@ const (
 	ReasonAdopted = "Adopted"
 )
 
-// Reasons of the condition Read.
+// Reasons of the condition Read, in addition to ReasonSuspended: the deadline of the readPolicy has passed, but the
+// message is not escalated while it is suspended, and can still be read.
 const (
 	// ReasonRead: every recipient to which the message was routed, or the quorum, has read it.
 	ReasonRead = "Read"

@@ -187,7 +187,8 @@ type ReadPolicy struct {
 	Quorum *int32 `json:"quorum,omitempty"`
 
 	// deadlineSeconds limits the time after completionTime in which the message must be read. After it, the condition Read
-	// is False with the reason ReadDeadlineExceeded. Ready does not change.
+	// is False with the reason ReadDeadlineExceeded. Ready does not change. If the message is suspended then and has
+	// escalateTo, it can be read until the suspension ends.
 	// +optional
 	// +kubebuilder:default=86400
 	// +kubebuilder:validation:Minimum=1

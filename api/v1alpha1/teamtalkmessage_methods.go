@@ -46,7 +46,7 @@ func (m *TeamTalkMessage) ReadDue() bool {
 		return false
 	}
 	c := meta.FindStatusCondition(m.Status.Conditions, ConditionRead)
-	return c == nil || c.Reason == ReasonUnread || c.Reason == ReasonReadsMissed
+	return c == nil || c.Reason == ReasonUnread || c.Reason == ReasonReadsMissed || c.Reason == ReasonSuspended
 }
 
 // ReadDeadline returns the time by which a finished message must be read, or the zero time if it has no readPolicy.

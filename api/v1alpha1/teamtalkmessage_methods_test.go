@@ -199,6 +199,7 @@ func TestReadDue(t *testing.T) {
 		"nothing is known": {policy: policy, want: true, wantBegins: -1},
 		"unread":           {policy: policy, reason: ReasonUnread, want: true, wantBegins: -1},
 		"missed":           {policy: policy, reason: ReasonReadsMissed, want: true, wantBegins: -1},
+		"suspended":        {policy: policy, reason: ReasonSuspended, want: true, wantBegins: -1},
 		"read":             {policy: policy, reason: ReasonRead, wantBegins: 5 * time.Minute},
 		"too late":         {policy: policy, reason: ReasonReadDeadlineExceeded, wantBegins: 10 * time.Minute},
 		"default deadline": {policy: &ReadPolicy{}, reason: ReasonReadDeadlineExceeded, wantBegins: 24 * time.Hour},

@@ -76,6 +76,12 @@ func isResolved(m *v1alpha1.TeamTalkMessage) bool {
 	return c != nil && c.Reason == v1alpha1.ReasonAlertResolved
 }
 
+// isEscalationSuspended reports whether the escalation of a message must not begin, because the message is suspended.
+func isEscalationSuspended(m *v1alpha1.TeamTalkMessage) bool {
+	to := m.EscalateTo()
+	return m.Suspended() && to.Len() > 0 && !m.Status.Escalated() && !isStopped(m) && !isResolved(m)
+}
+
 // isStopped reports whether the alerts of a message were resolved. What was not sent of its escalation is not sent any
 // more.
 func isStopped(m *v1alpha1.TeamTalkMessage) bool {

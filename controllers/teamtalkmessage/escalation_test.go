@@ -26,6 +26,10 @@ func mayEscalate(m *v1alpha1.TeamTalkMessage) {
 	m.Spec.ReadPolicy.EscalateTo = &v1alpha1.Recipients{Users: []v1alpha1.UserID{4}, Groups: []v1alpha1.GroupID{7}}
 }
 
+func resolve(m *v1alpha1.TeamTalkMessage) {
+	m.Annotations = map[string]string{v1alpha1.ResolvedAnnotation: "now"}
+}
+
 func deleted(m *v1alpha1.TeamTalkMessage) { m.DeletionTimestamp = new(metav1.Now()) }
 
 // TestBeginEscalation: a message is escalated when it cannot be read in time any more, and not before.
@@ -52,6 +56,8 @@ func TestBeginEscalation(t *testing.T) {
 		"nobody to escalate to":          {changes{recipients("R"), toRead}, "", day, ""},
 		"unfinished":                     {changes{recipients("F"), mayEscalate, unfinish}, "", day, ""},
 		"deleted":                        {changes{recipients("R"), mayEscalate, deleted}, "", day, ""},
+		"suspended":                      {changes{recipients("R"), mayEscalate, suspend}, "", day, ""},
+		"suspended, delivered to nobody": {changes{recipients("FF"), mayEscalate, suspend}, "", 0, v1alpha1.ReasonNotRouted},
 		"a policy without a deadline":    {changes{recipients("R"), mayEscalate, func(m *v1alpha1.TeamTalkMessage) { m.Spec.ReadPolicy.DeadlineSeconds = nil }}, "", day, v1alpha1.ReasonReadDeadlineExceeded},
 		"the policy says another reason": {changes{recipients("R"), mayEscalate, exceeded}, "", 0, ""},
 	} {
@@ -291,6 +297,58 @@ func TestShorterDeadline(t *testing.T) {
 				}
 				c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
 				if c == nil || c.Reason != tc.want || m.Status.Escalated() == (tc.want == v1alpha1.ReasonRead) {
+					t.Errorf("%+v, %+v", c, m.Status.Escalation)
+				}
+			})
+		})
+	}
+}
+
+// TestReadWhileSuspended: the deadline passes while a message is suspended. Whether it is escalated after that depends on
+// what was read until the suspension ended, also if the status does not show it yet.
+func TestReadWhileSuspended(t *testing.T) {
+	for name, tc := range map[string]struct {
+		isRead bool
+		want   string
+	}{
+		"read":   {true, v1alpha1.ReasonRead},
+		"unread": {false, v1alpha1.ReasonReadDeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := finishedMessage(v1alpha1.StateRouted, recipients("R"), mayEscalate, unsettle, suspend)
+				m.Status.CompletionTime = new(metav1.Now())
+				r, _ := readable(t, m)
+				go func() { _ = r.Receipts.Start(t.Context()) }()
+				r.keepRead(m)
+				<-time.After(25 * time.Hour)
+				key := client.ObjectKeyFromObject(m)
+				result, err := r.reconcileRead(t.Context(), reconcile.Request{NamespacedName: key})
+				if due := time.Until(r.readDue.at[key]); err != nil || !result.IsZero() || due < readRecheck/3 {
+					t.Errorf("%+v, %v, again in %v", result, err, due)
+				}
+				if err := r.Live.Get(t.Context(), key, m); err != nil {
+					t.Fatal(err)
+				}
+				if !isReadSuspended(m) || m.Status.Settled || m.Status.Escalated() {
+					t.Errorf("suspended: %+v", m.Status)
+				}
+				if tc.isRead {
+					r.Receipts.Notify(m.ServerKey(), router.Read{User: 3, Session: 1, UpTo: 5})
+				}
+				synctest.Wait()
+				m.Generation, m.Spec.Suspend = 2, nil
+				if err := r.Live.Update(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := r.reconcileEdit(t.Context(), reconcile.Request{NamespacedName: key}); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Live.Get(t.Context(), key, m); err != nil {
+					t.Fatal(err)
+				}
+				c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
+				if c == nil || c.Reason != tc.want || m.Status.Escalated() == tc.isRead || m.Status.Settled != tc.isRead {
 					t.Errorf("%+v, %+v", c, m.Status.Escalation)
 				}
 			})

@@ -157,9 +157,14 @@ func (r *Reconciler) awaitRead(m *v1alpha1.TeamTalkMessage) bool {
 	return true
 }
 
-// untilReadIsDue returns when to look at a message with a readPolicy that is due if nothing wakes it.
+// untilReadIsDue returns when to look at a message with a readPolicy that is due if nothing wakes it. An edit ends its
+// suspension.
 func untilReadIsDue(m *v1alpha1.TeamTalkMessage) time.Duration {
-	return soonest(max(time.Millisecond, time.Until(m.ReadDeadline())), wait.Jitter(readRecheck/2, 1))
+	recheck := wait.Jitter(readRecheck/2, 1)
+	if isReadSuspended(m) {
+		return recheck
+	}
+	return soonest(max(time.Millisecond, time.Until(m.ReadDeadline())), recheck)
 }
 
 // showReads adds to the status what is known of reads. It returns of how many recipients it shows that they may have
@@ -279,9 +284,13 @@ func sentTo(s *v1alpha1.RecipientStatus) (readreceipt.Sent, bool) {
 	return readreceipt.Sent{To: s.Recipient(), First: uint32(s.MessageIDs[0]), Last: uint32(s.MessageIDs[n-1])}, true
 }
 
-// applyReceipts adds to the status who has read the message since. What is read after the deadline does not count.
+// applyReceipts adds to the status who has read the message since. What is read after the deadline does not count,
+// unless the message is, or was until now, suspended.
 func applyReceipts(m *v1alpha1.TeamTalkMessage, receipts []readreceipt.Receipt) {
 	st, deadline := &m.Status, m.ReadDeadline()
+	if isEscalationSuspended(m) || isReadSuspended(m) {
+		deadline = time.Time{}
+	}
 	bySent := make(map[readreceipt.Sent]readreceipt.Receipt, len(receipts))
 	for _, r := range receipts {
 		bySent[r.Sent] = r

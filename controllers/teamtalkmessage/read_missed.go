@@ -53,7 +53,7 @@ func (r *Reconciler) missedReads(m *v1alpha1.TeamTalkMessage, now time.Time) (te
 		l.Since = session.ListensSince()
 	}
 	missed, ok := r.Receipts.Missed(trackedMessage(m), l, now)
-	if !ok && now.Before(m.ReadDeadline()) {
+	if !ok && !isReadOver(m, now) {
 		if text = recordedMissed(m); text != "" {
 			return text, readreceipt.UnknownMissed
 		}

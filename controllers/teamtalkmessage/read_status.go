@@ -65,7 +65,23 @@ func recordedMissed(m *v1alpha1.TeamTalkMessage) string {
 
 // showsMissed reports whether the condition Read, with the reason, tells which reads may have been missed.
 func showsMissed(reason string) bool {
-	return reason == v1alpha1.ReasonReadsMissed || reason == v1alpha1.ReasonReadDeadlineExceeded
+	switch reason {
+	case v1alpha1.ReasonReadsMissed, v1alpha1.ReasonReadDeadlineExceeded, v1alpha1.ReasonSuspended:
+		return true
+	}
+	return false
+}
+
+// isReadSuspended reports whether the status shows that the deadline of a readPolicy has passed during a suspension.
+func isReadSuspended(m *v1alpha1.TeamTalkMessage) bool {
+	c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead)
+	return c != nil && c.Reason == v1alpha1.ReasonSuspended
+}
+
+// isReadOver reports whether reads of a message with a readPolicy do not count any more. While its escalation is
+// suspended, they do: if it is read then, it need not be escalated.
+func isReadOver(m *v1alpha1.TeamTalkMessage, now time.Time) bool {
+	return !now.Before(m.ReadDeadline()) && !isEscalationSuspended(m)
 }
 
 // setRead computes what the status shows of who has read a message, and whether it is settled. It begins
@@ -106,8 +122,12 @@ func decideRead(m *v1alpha1.TeamTalkMessage, s readState, missed bool, now time.
 		return "", "" // who has read it later is not known
 	case s.routed < s.needed:
 		return metav1.ConditionFalse, v1alpha1.ReasonNotRouted
-	case !now.Before(m.ReadDeadline()):
+	case isReadOver(m, now):
 		return metav1.ConditionFalse, v1alpha1.ReasonReadDeadlineExceeded
+	case !now.Before(m.ReadDeadline()) && missed:
+		return metav1.ConditionUnknown, v1alpha1.ReasonSuspended
+	case !now.Before(m.ReadDeadline()):
+		return metav1.ConditionFalse, v1alpha1.ReasonSuspended
 	case missed:
 		return metav1.ConditionUnknown, v1alpha1.ReasonReadsMissed
 	}

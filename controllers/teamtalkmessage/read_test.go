@@ -89,6 +89,13 @@ func TestSetRead(t *testing.T) {
 		"may have been read":        {changes{recipients("rR"), toRead}, "who knows", 0, "Unknown", v1alpha1.ReasonReadsMissed, "1/2", true},
 		"may have been, deadline":   {changes{recipients("rR"), toRead}, "who knows", day, "False", v1alpha1.ReasonReadDeadlineExceeded, "1/2", false},
 		"read, deadline and missed": {changes{recipients("rR"), toRead, withQuorum(1)}, "who knows", day, "True", v1alpha1.ReasonRead, "1/2", false},
+		"suspended":                 {changes{recipients("R"), mayEscalate, suspend}, "", day - 1, "False", v1alpha1.ReasonUnread, "0/1", true},
+		"suspended, deadline":       {changes{recipients("R"), mayEscalate, suspend}, "", day, "False", v1alpha1.ReasonSuspended, "0/1", true},
+		"suspended, may have been":  {changes{recipients("R"), mayEscalate, suspend}, "who knows", day, "Unknown", v1alpha1.ReasonSuspended, "0/1", true},
+		"suspended, and read":       {changes{recipients("r"), mayEscalate, suspend}, "", day, "True", v1alpha1.ReasonRead, "1/1", false},
+		"suspended, nobody to tell": {changes{recipients("R"), toRead, suspend}, "", day, "False", v1alpha1.ReasonReadDeadlineExceeded, "0/1", false},
+		"suspended, and resolved":   {changes{recipients("R"), mayEscalate, suspend, resolve}, "", day, "False", v1alpha1.ReasonReadDeadlineExceeded, "0/1", false},
+		"suspended too late":        {changes{recipients("R"), mayEscalate, suspend, escalating}, "", day, "False", v1alpha1.ReasonReadDeadlineExceeded, "0/1", true},
 		"read with a TTL":           {changes{recipients("r"), setTTL(60)}, "", 0, "True", v1alpha1.ReasonRead, "1/1", true},
 		"unfinished":                {changes{recipients("rr"), isRead, unfinish}, "", 0, "", "", "", true},
 		"policy removed":            {changes{recipients("rR"), isRead}, "", 0, "", "", "1/2", false},
@@ -101,7 +108,7 @@ func TestSetRead(t *testing.T) {
 			m := finishedMessage(v1alpha1.StateRouted, tc.changes...)
 			setRead(m, tc.missed, m.Status.CompletionTime.Add(tc.after))
 			var got, reason, wantMissed string
-			if tc.wantReason == v1alpha1.ReasonReadsMissed || tc.wantReason == v1alpha1.ReasonReadDeadlineExceeded {
+			if tc.wantReason != v1alpha1.ReasonRead {
 				wantMissed = tc.missed
 			}
 			if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead); c != nil {
@@ -159,19 +166,24 @@ func TestApplyReceipts(t *testing.T) {
 	user := v1alpha1.Recipient{Type: v1alpha1.RecipientUser, ID: 3}
 	for name, tc := range map[string]struct {
 		states string
+		change func(*v1alpha1.TeamTalkMessage)
 		sent   readreceipt.Sent
 		after  time.Duration // since it finished
 		want   int32
 	}{
-		"read":                                  {"R", readreceipt.Sent{To: user, First: 5, Last: 5}, time.Minute, 1},
-		"an earlier message":                    {"R", readreceipt.Sent{To: user, First: 4, Last: 4}, time.Minute, 0},
-		"not its last part":                     {"R", readreceipt.Sent{To: user, First: 5, Last: 6}, time.Minute, 0},
-		"not routed":                            {"S", readreceipt.Sent{To: user, First: 5, Last: 5}, time.Minute, 0},
-		"too late":                              {"R", readreceipt.Sent{To: user, First: 5, Last: 5}, 25 * time.Hour, 0},
-		"before the confirmation of the router": {"R", readreceipt.Sent{To: user, First: 5, Last: 5}, -time.Minute, 1},
+		"read":                                  {"R", toRead, readreceipt.Sent{To: user, First: 5, Last: 5}, time.Minute, 1},
+		"an earlier message":                    {"R", toRead, readreceipt.Sent{To: user, First: 4, Last: 4}, time.Minute, 0},
+		"not its last part":                     {"R", toRead, readreceipt.Sent{To: user, First: 5, Last: 6}, time.Minute, 0},
+		"not routed":                            {"S", toRead, readreceipt.Sent{To: user, First: 5, Last: 5}, time.Minute, 0},
+		"too late":                              {"R", mayEscalate, readreceipt.Sent{To: user, First: 5, Last: 5}, 25 * time.Hour, 0},
+		"before the confirmation of the router": {"R", toRead, readreceipt.Sent{To: user, First: 5, Last: 5}, -time.Minute, 1},
+		"suspended": {"R", func(m *v1alpha1.TeamTalkMessage) {
+			mayEscalate(m)
+			suspend(m)
+		}, readreceipt.Sent{To: user, First: 5, Last: 5}, 25 * time.Hour, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := finishedMessage(v1alpha1.StateRouted, recipients(tc.states), toRead)
+			m := finishedMessage(v1alpha1.StateRouted, recipients(tc.states), tc.change)
 			m.Status.Recipients[0].RoutedAt = m.Status.CompletionTime
 			m.Status.Revisions = []v1alpha1.RevisionStatus{{Number: 1}}
 			applyReceipts(m, []readreceipt.Receipt{{Sent: tc.sent, ReadAt: m.Status.CompletionTime.Add(tc.after), ReadBy: 1}})

@@ -69,9 +69,7 @@ func TestEscalationIsResolved(t *testing.T) {
 	t.Run("before anything is sent", func(t *testing.T) {
 		t.Parallel()
 		x := newTenantWithTeamTalk(t)
-		m := x.Deliver("m", "hello", escalate(2, users(x.Bob, x.Mate)))
-		x.Patch(m, `{"spec":{"suspend":true}}`)
-		m = x.AwaitMessage(m, "suspended", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
+		m := x.suspendedEscalation("later", "latest")
 		x.annotate(m, v1alpha1.ResolvedAnnotation, "now")
 		m = x.AwaitMessage(m, "resolved", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonAlertResolved))
 		if e := m.Status.Escalation; !m.Status.Settled || e.Counts.Failed != 2 || e.CompletionTime == nil {

@@ -203,20 +203,64 @@ func TestEscalationIsRetried(t *testing.T) {
 	x.checkRowTexts(map[string]int{"hello": 1, notRead + "hello": 2})
 }
 
-// TestEscalationIsSuspended: it begins, and nothing of it is sent until it goes on.
+// TestEscalationIsSuspended: a message that is suspended at its deadline can be read until the suspension ends. If it was
+// not read then, it is escalated.
 func TestEscalationIsSuspended(t *testing.T) {
 	t.Parallel()
 	x := newTenantWithTeamTalk(t)
-	m := x.Deliver("m", "hello", escalate(3600, users(x.Bob)))
-	x.Patch(m, `{"spec":{"suspend":true,"readPolicy":{"deadlineSeconds":1}}}`)
+	read := x.Deliver("read", "read", toUsers(x.Alice), escalate(3600, users(x.Mate)))
+	unread := x.Deliver("unread", "unread", toUsers(x.Bob), escalate(3600, users(x.Mate)))
+	for _, m := range []*v1alpha1.TeamTalkMessage{read, unread} {
+		x.Patch(m, `{"spec":{"suspend":true,"readPolicy":{"deadlineSeconds":1}}}`)
+		m = x.AwaitMessage(m, "suspended", hasRead(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
+		x.checkReads(m, "0/1", false, 0)
+		if e := m.Status.Escalation; m.Status.Escalated() || e == nil || e.Counts.Recipients != 1 {
+			t.Errorf("%+v", e)
+		}
+	}
+	x.read(x.Alice, framework.ChatOf(x.Bot, x.Alice))
+	read = x.AwaitMessage(read, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead))
+	x.checkReads(read, "1/1", true, 1)
+	x.CheckRows(2)
+	for _, m := range []*v1alpha1.TeamTalkMessage{read, unread} {
+		x.Patch(m, `{"spec":{"suspend":false}}`)
+	}
+	x.checkReads(x.awaitEscalated(unread), "0/1", true, 0)
+	x.AwaitEvent("unread", v1alpha1.ReasonReadDeadlineExceeded)
+	if x.Get(read); read.Status.Escalation != nil || !hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead)(read) {
+		t.Errorf("%+v", read.Status)
+	}
+	x.checkRowTexts(map[string]int{"read": 1, "unread": 1, notRead + "unread": 1})
+}
+
+// suspendedEscalation returns a message whose escalation has begun and is suspended, with nothing sent to its recipients:
+// they wait for TeamTalkGroups.
+func (x *tenant) suspendedEscalation(groups ...string) *v1alpha1.TeamTalkMessage {
+	x.Helper()
+	var to v1alpha1.Recipients
+	for _, name := range groups {
+		to.GroupRefs = append(to.GroupRefs, v1alpha1.GroupReference{Name: name})
+	}
+	m := x.Deliver("m", "hello", escalate(1, to))
+	x.AwaitMessage(m, "waiting for the groups", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonGroupNotReady))
+	x.Patch(m, `{"spec":{"suspend":true}}`)
 	m = x.AwaitMessage(m, "suspended", escalatedFor(metav1.ConditionFalse, v1alpha1.ReasonSuspended))
 	if m.Status.Settled || !m.Status.Finished {
-		t.Errorf("%+v", m.Status)
+		x.Errorf("%+v", m.Status)
 	}
+	return m
+}
+
+// TestEscalationIsSuspendedLater: nothing of an escalation that has begun is sent until the suspension ends.
+func TestEscalationIsSuspendedLater(t *testing.T) {
+	t.Parallel()
+	x := newTenantWithTeamTalk(t)
+	m := x.suspendedEscalation("later")
+	x.awaitGroup(x.declareGroup("later", ofUsers(x.Alice)), v1alpha1.ReasonReady)
 	x.CheckRows(1)
 	x.Patch(m, `{"spec":{"suspend":false}}`)
 	x.awaitEscalated(m)
-	x.CheckRows(2)
+	x.checkRowTexts(map[string]int{"hello": 1, notRead + "hello": 1})
 }
 
 // inEscalation returns a message whose escalation to Bob has been stored and not answered, and to Mate has not been sent.
