@@ -13,6 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
+	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
 
@@ -197,13 +199,18 @@ func TestReadAcrossRestart(t *testing.T) {
 	x.AwaitMessage(missed, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead))
 	missed = x.Deliver("missed-2", "to Bob again", withReadPolicy(0, 3600), toUsers(x.Bob))
 
+	flushed := x.Deliver("flushed", "to Mate", withReadPolicy(0, 3600), toUsers(x.Mate))
+
 	x.StopLeader()
 	x.read(x.Bob, framework.ChatOf(x.Bot, x.Bob))
+	// A Redis that was flushed has no counters: as if everything were read.
+	x.AddFault(devserver.Fault{Kind: devserver.EmptyList, Command: wire.CommandUnreadCntReq, From: x.Mate})
 	x.StartLeader()
 
 	missed = x.AwaitMessage(missed, "unknown", hasRead(metav1.ConditionUnknown, v1alpha1.ReasonReadsMissed))
 	x.checkReads(missed, "0/1", false, 0)
 	x.AwaitMessage(ofGroup, "unknown", hasRead(metav1.ConditionUnknown, v1alpha1.ReasonReadsMissed))
+	x.checkFlushed(flushed)
 	short = x.AwaitMessage(short, "too late", hasRead(metav1.ConditionFalse, v1alpha1.ReasonReadDeadlineExceeded))
 	x.checkReads(short, "0/1", true, 0)
 	for _, m := range []*v1alpha1.TeamTalkMessage{unread, partly} {
@@ -219,6 +226,32 @@ func TestReadAcrossRestart(t *testing.T) {
 		x.checkReads(x.AwaitMessage(m, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead)), summary, true, 1)
 	}
 	x.checkReads(x.AwaitMessage(partly, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead)), "2/2", true, 1, 1)
+}
+
+// checkFlushed checks that a message is at no time shown as read if the counter of its recipient is lost. What may have
+// been missed is still told when the deadline passes.
+func (x *tenant) checkFlushed(m *v1alpha1.TeamTalkMessage) {
+	x.Helper()
+	await := func(want string, is func(*v1alpha1.TeamTalkMessage) bool) {
+		x.Helper()
+		m = framework.AwaitVersion(x.Tenant, m, want, func(m *v1alpha1.TeamTalkMessage) bool {
+			if m.Status.Counts.Read > 0 || hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead)(m) {
+				x.Errorf("a read is invented: %+v", m.Status)
+			}
+			return is(m)
+		})
+	}
+	await("unknown", hasRead(metav1.ConditionUnknown, v1alpha1.ReasonReadsMissed))
+	x.checkReads(m, "0/1", false, 0)
+	if x.TeamTalk.Faults().Fired(devserver.EmptyList) == 0 {
+		x.Error("no counter was asked for")
+	}
+	x.Patch(m.DeepCopy(), `{"spec":{"readPolicy":{"deadlineSeconds":1}}}`)
+	await("too late", hasRead(metav1.ConditionFalse, v1alpha1.ReasonReadDeadlineExceeded))
+	const want = "read by 0 of 1 routed recipient; 1 recipient may have read it while the operator did not listen to all routers"
+	if c := meta.FindStatusCondition(m.Status.Conditions, v1alpha1.ConditionRead); c.Message != want {
+		x.Errorf("%q, want %q", c.Message, want)
+	}
 }
 
 // TestReadPolicyIsValidated: the API server refuses a policy that cannot be met, and sets the default deadline.
