@@ -254,6 +254,52 @@ func (x *tenant) checkFlushed(m *v1alpha1.TeamTalkMessage) {
 	}
 }
 
+// TestReadsAreCoalesced: reads of a message are written once in ten seconds, and without a readPolicy only the first and
+// the last.
+func TestReadsAreCoalesced(t *testing.T) {
+	t.Parallel()
+	const members, interval = 20, 10 * time.Second
+	x := newTenantWithTeamTalk(t)
+	group, all := x.OnCall+10, []uint32{x.Bot}
+	for i := range uint32(members) {
+		all = append(all, x.Bot+100+i)
+		x.Must(x.TeamTalk.AddUser(framework.User(x.Bot + 100 + i)))
+	}
+	x.Must(x.TeamTalk.AddGroup(group, "all", all...))
+	// awaitWrites returns how often the status is written until it is as wanted.
+	awaitWrites := func(m *v1alpha1.TeamTalkMessage, want string, is func(*v1alpha1.TeamTalkMessage) bool) (writes int) {
+		t.Helper()
+		framework.AwaitVersion(x.Tenant, m, want, func(now *v1alpha1.TeamTalkMessage) bool {
+			if now.ResourceVersion != m.ResourceVersion {
+				writes++
+			}
+			return is(now)
+		})
+		return writes
+	}
+	best := x.Deliver("best-effort", "hello", toUsers(x.Alice, x.Bob, x.Mate))
+	x.read(x.Alice, framework.ChatOf(x.Bot, x.Alice))
+	best = x.AwaitMessage(best, "read by one", func(m *v1alpha1.TeamTalkMessage) bool { return m.Status.Counts.Read == 1 })
+
+	m := x.Deliver("m", "hello", withReadPolicy(2, 3600), func(m *v1alpha1.TeamTalkMessage) {
+		m.Spec.To.Groups = []v1alpha1.GroupID{v1alpha1.GroupID(group)}
+	})
+	began := time.Now()
+	x.read(x.Bob, framework.ChatOf(x.Bot, x.Bob))
+	for _, member := range all[1:] {
+		x.read(member, fmt.Sprintf("group:%d", group))
+	}
+	writes := awaitWrites(m, "read by all", func(m *v1alpha1.TeamTalkMessage) bool { return m.Status.Recipients[1].ReadBy == members })
+	if took := time.Since(began); writes > 1+int(took/interval) {
+		t.Errorf("%d reads are written %d times in %s", members, writes, took)
+	}
+	// Since then, the operator has also looked at the message without a policy: it was read before.
+	x.read(x.Mate, framework.ChatOf(x.Bot, x.Mate))
+	if writes := awaitWrites(best, "read by all", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead)); writes != 1 {
+		t.Errorf("the second read and the last are written %d times, want once", writes)
+	}
+}
+
 // TestReadPolicyIsValidated: the API server refuses a policy that cannot be met, and sets the default deadline.
 func TestReadPolicyIsValidated(t *testing.T) {
 	t.Parallel()
