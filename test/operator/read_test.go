@@ -14,6 +14,7 @@ import (
 
 	"github.com/teamtalk-io/teamtalk-operator/api/v1alpha1"
 	"github.com/teamtalk-io/teamtalk-operator/internal/devserver"
+	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/pdu"
 	"github.com/teamtalk-io/teamtalk-operator/internal/teamtalk/wire"
 	"github.com/teamtalk-io/teamtalk-operator/test/framework"
 )
@@ -298,6 +299,29 @@ func TestReadsAreCoalesced(t *testing.T) {
 	if writes := awaitWrites(best, "read by all", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead)); writes != 1 {
 		t.Errorf("the second read and the last are written %d times, want once", writes)
 	}
+}
+
+// TestReadThroughAnotherRouter: each router relays the reads of its own message servers, so all are listened to.
+func TestReadThroughAnotherRouter(t *testing.T) {
+	t.Parallel()
+	other := framework.TeamTalkFor(t)
+	x := newTenantWithTeamTalk(t, func(s *v1alpha1.TeamTalkServer) {
+		s.Spec.Router.Endpoints = append(s.Spec.Router.Endpoints, v1alpha1.Endpoint(other.RouterAddr()))
+	})
+	m := x.Deliver("m", "hello", withReadPolicy(0, 3600), toUsers(x.Alice))
+	notify, err := pdu.New(wire.CommandMsgReadNotify, 0, &wire.IMMsgDataReadNotify{
+		UserId: &x.Alice, SessionId: &x.Bot, MsgId: new(uint32(m.Status.Recipients[0].MessageIDs[0])),
+		SessionType: wire.SessionType_SESSION_TYPE_SINGLE.Enum(),
+	})
+	x.Must(err)
+	peer := (&framework.Tenant{TB: t, TeamTalk: other}).RouterPeer()
+	x.Eventually("it is not read", func() bool {
+		_, err := peer.Write(notify.Append(nil)) // until the operator is connected to both
+		x.Must(err)
+		x.Get(m)
+		return m.Status.Counts.Read == 1
+	})
+	x.checkReads(x.AwaitMessage(m, "read", hasRead(metav1.ConditionTrue, v1alpha1.ReasonRead)), "1/1", true, 1)
 }
 
 // TestReadPolicyIsValidated: the API server refuses a policy that cannot be met, and sets the default deadline.
