@@ -30,6 +30,8 @@ var (
 	TableFormats = []string{formatJSON, formatYAML, formatName, formatWide}
 	// DataFormats are those of commands that print what is not in the cluster.
 	DataFormats = []string{formatJSON, formatYAML, formatWide}
+	// ReportFormats are those of commands that print the results of checks.
+	ReportFormats = []string{formatJSON, formatYAML}
 )
 
 // Output is the flag --output.

@@ -68,7 +68,7 @@ func NewDoctorCommand(a *kube.Access) *cobra.Command {
 	d.flags.addFlags(a, c)
 	c.Flags().StringVar(&d.router, "router", "",
 		"`address` of a router as host:port, instead of the TeamTalkServer's endpoints")
-	d.output.AddFlag(c, []string{"json", "yaml"})
+	d.output.AddFlag(c, kube.ReportFormats)
 	c.RunE = func(c *cobra.Command, _ []string) error { return d.run(c.Context()) }
 	return c
 }
