@@ -74,7 +74,7 @@ type Reconciler struct {
 	escalating sync.Map
 	// readWake enqueues a message that has finished and may have been read.
 	readWake apiwatch.Trigger
-	// readDue does so for one that is to be looked at much later.
+	// readDue enqueues it through readWake at a later time.
 	readDue dueReads
 	// store is the store of the message cache. See isStale.
 	store      versioned
@@ -214,7 +214,8 @@ func (r *Reconciler) reconcileScope(
 		r.Engine.Queue.Delete(client.ObjectKeyFromObject(m), "", "")
 		return result, err
 	}
-	if err != nil || !out.keepsPlace || r.refused.wait(m.UID) > 0 { // a refused status is retried after minutes
+	// A refused status is retried with backoff, up to minutes: no other message waits for that.
+	if err != nil || !out.keepsPlace || r.refused.wait(m.UID) > 0 {
 		r.Engine.Queue.Done(m.UID)
 	} else {
 		r.Engine.Queue.Keep(m.UID)

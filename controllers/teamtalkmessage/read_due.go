@@ -11,11 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// dueInterval is how late a message may be looked at.
+// dueInterval is how much later than its time a message may be woken.
 const dueInterval = time.Second
 
-// dueReads wakes messages that wait to be read, at times that are far off. 10,000 of them hold 0.8 MB. In the
-// controller's queue, they would hold 2.6 MB.
+// dueReads wakes messages that wait to be read, at times that are far off. In heap profiles
+// 10,000 of them hold 1.0 MB, and 2.6 MB in the controller's queue.
 type dueReads struct {
 	// wake must be set before Start. It is called with a lock held: it must not block.
 	wake func(types.NamespacedName)
@@ -24,7 +24,7 @@ type dueReads struct {
 	at map[types.NamespacedName]time.Time
 }
 
-// set has a message woken after a time, instead of the one that was set before. 0: it is not woken.
+// set replaces the time after which a message is woken. 0 removes it.
 func (d *dueReads) set(key types.NamespacedName, after time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -34,14 +34,14 @@ func (d *dueReads) set(key types.NamespacedName, after time.Duration) {
 	}
 }
 
-// setAtLatest is set, and keeps an earlier time that was set before.
+// setAtLatest sets the time after which a message is woken, unless an earlier time is set.
 func (d *dueReads) setAtLatest(key types.NamespacedName, after time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.advance(key, time.Now().Add(after))
 }
 
-// advance needs mu.
+// advance sets the time of a message, unless an earlier one is set. It needs mu.
 func (d *dueReads) advance(key types.NamespacedName, at time.Time) {
 	if d.at == nil {
 		d.at = map[types.NamespacedName]time.Time{}

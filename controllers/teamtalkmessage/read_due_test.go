@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TestDueReads: messages are woken at the times that were set last, and no later than those that are the latest.
+// TestDueReads: set replaces a time, and setAtLatest only brings it forward.
 func TestDueReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var woken []string

@@ -111,9 +111,9 @@ var serverMatters = predicate.Funcs{
 	},
 }
 
-// requeueHandler returns a handler that requeues the messages of an object. requeue gives them their places, so each
-// must be reconciled after it. handler.EnqueueRequestsFromMapFunc would call it twice for an update, and enqueue a
-// message only after the first call.
+// requeueHandler returns a handler that calls requeue once for each event, and then enqueues the messages that it
+// returns. requeue gives these their places in the queue, so each must be reconciled after the call.
+// handler.EnqueueRequestsFromMapFunc calls it twice for an update, and enqueues a message only after the first call.
 func requeueHandler(requeue func(context.Context, client.Object) []reconcile.Request) handler.EventHandler {
 	add := func(ctx context.Context, o client.Object, w workQueue) {
 		for _, request := range requeue(ctx, o) {

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// maxTracked bounds the tracked recipients that are not kept: about 12 MB. The oldest expire first.
+	// maxTracked bounds the tracked recipients that are not kept: about 11 MB. The oldest expire first.
 	maxTracked = 20_000
-	// maxKept bounds the tracked recipients that are kept: about 110 MB.
+	// maxKept bounds the tracked recipients that are kept: about 95 MB.
 	maxKept = 200_000
 	// maxAge is how long a recipient is tracked that is not kept.
 	maxAge = 24 * time.Hour
