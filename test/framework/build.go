@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/gofrs/flock"
 
@@ -73,19 +74,23 @@ func buildCached(ctx context.Context, env []string, command string, flags ...str
 	return build(ctx, env, command, dir, flags)
 }
 
-// readSources looks at all files that the programs are built from. "go test" takes the cached result of a package only
-// if nothing has changed that its tests have read. It does not see what the compiler reads, nor what is read before the
-// first test.
-func readSources(root string) error {
+// readSources reads the folders of all files that the programs are built from, so that the cached result of a package
+// depends on them. It must be called in a test: "go test" notes only what is read from the first test on, and not what
+// the compiler reads.
+var readSources = sync.OnceValue(func() error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
 	for _, dir := range []string{"api", "cmd", "config", "controllers", "internal"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(_ string, _ os.DirEntry, err error) error { return err })
 		if err != nil {
 			return err
 		}
 	}
-	_, err := os.Stat(filepath.Join(root, "go.sum"))
+	_, err = os.Stat(filepath.Join(root, "go.sum"))
 	return err
-}
+})
 
 // Tool returns the path of a program that a module in hack/tools pins, which it builds if needed, with the
 // flags of the control plane's build, so that both share compiled packages.

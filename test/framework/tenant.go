@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,15 +40,6 @@ type Tenant struct {
 	Timeout time.Duration
 }
 
-// sourcesRead has the result of a package depend on the programs: see readSources.
-var sourcesRead = sync.OnceValue(func() error {
-	root, err := Root()
-	if err != nil {
-		return err
-	}
-	return readSources(root)
-})
-
 // NewTenant creates a tenant whose users are in a TeamTalk. Its namespace has no
 // TeamTalkServer yet, and the operator may not read Secrets and ConfigMaps there.
 func (c *Cluster) NewTenant(t testing.TB, teamtalk *devserver.Server) *Tenant {
@@ -66,7 +56,7 @@ func (c *Cluster) NewTenant(t testing.TB, teamtalk *devserver.Server) *Tenant {
 	x.Must(teamtalk.AddGroup(x.OnCall, "oncall", x.Bot, x.Alice, x.Bob))
 	x.Must(teamtalk.AddGroup(x.Closed, "closed", x.Alice, x.Bob))
 	x.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: x.Namespace}})
-	x.Must(sourcesRead())
+	x.Must(readSources())
 	return x
 }
 

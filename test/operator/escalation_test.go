@@ -270,7 +270,7 @@ func (x *tenant) inEscalation(edits ...messageEdit) *v1alpha1.TeamTalkMessage {
 	return x.escalateOne(edits, devserver.Fault{Kind: devserver.Late, Delay: 5 * time.Minute, Count: 1})
 }
 
-// escalateOne returns a message of whose escalation one message was stored since there are faults.
+// escalateOne returns a message whose escalation has begun, with the faults, and of which one recipient has it stored.
 func (x *tenant) escalateOne(edits []messageEdit, faults ...devserver.Fault) *v1alpha1.TeamTalkMessage {
 	x.Helper()
 	m := x.Deliver("m", "old", append([]messageEdit{escalate(3600, users(x.Bob, x.Mate))}, edits...)...)
@@ -288,7 +288,7 @@ func (x *tenant) addSendFaults(faults ...devserver.Fault) {
 	}
 }
 
-// storeOne has one more message stored, which is not answered, and no other one until the faults are cleared.
+// storeOne are faults: one more message is stored, without an answer, and later ones are dropped.
 var storeOne = []devserver.Fault{{Kind: devserver.NoAnswer, Count: 1}, {Kind: devserver.Drop, Skip: 1}}
 
 func suspended(m *v1alpha1.TeamTalkMessage) { m.Spec.Suspend = new(true) }
